@@ -1,0 +1,1 @@
+"""The Dagster code location: everything is put together here, and nothing else happens."""

@@ -1,0 +1,253 @@
+"""config.toml -> Config: the state a lab declares for its studies, checked once, at the border.
+
+What belongs here: the sections, their defaults and limits, where the file is looked for, and the one clear error a
+wrong file gives. What does not: opening any of the places it names (that is `resources`).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+CONFIG_VARIABLE = "FUSION_CONFIG"
+USER_CONFIG_DIR = Path("~/.config/fusion-toolkit")
+
+Percent = Annotated[float, Field(gt=0, lt=100)]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the file, the key, the rule and the way out."""
+
+
+class Section(BaseModel):
+    """What all sections share: they cannot be changed once read, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSection(Section):
+    """The instrument's disk: `root` holds the studies; `log` is the acquisition software's Fusion.log."""
+
+    root: str = Field(min_length=1)
+    log: str | None = None
+
+
+class TruenasSection(Section):
+    """The NAS: `root` holds one directory per study; `manifest_root` the ledger, by default ``<root>/_manifest``."""
+
+    root: str = Field(min_length=1)
+    manifest_root: str | None = None
+
+
+class S3Section(Section):
+    """The permanent archive. Credentials come from the usual AWS chain, never from this file."""
+
+    bucket: str = Field(min_length=3, max_length=63)
+    prefix: str = ""
+    region: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+    storage_class: str | None = None
+    part_size_mib: int = Field(default=16, ge=5, le=5120)
+    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    sse_kms_key_id: str | None = None
+    ca_bundle: str | None = None
+
+    @model_validator(mode="after")
+    def _key_needs_kms(self) -> Self:
+        if self.sse_kms_key_id and not (self.sse or "").startswith("aws:kms"):
+            raise ValueError('sse_kms_key_id needs sse = "aws:kms"')
+        return self
+
+
+class BackupSection(Section):
+    """When a study is ready, and how hard we work. 0 idle days and 0 minutes: idle at the first observation."""
+
+    idle_days: NotNegative = 30
+    settle_minutes: NotNegative = 30
+    delete_source: bool = True
+    max_workers: int = Field(default=4, ge=1, le=64)
+    bandwidth_limit_mib: Annotated[float, Field(gt=0)] | None = None
+
+
+class CleanupSection(Section):
+    """When the NAS is too full, and how much one cleanup may remove at the most."""
+
+    free_threshold_pct: Percent = 15
+    max_studies: Positive | None = None
+    max_bytes: Positive | None = None
+    max_store_pct: Percent | None = None
+
+
+class MonitorSection(Section):
+    """How Fusion.log is read, and for how many days the same error is not mailed again."""
+
+    sent_keep_days: NotNegative = 30
+    patterns: dict[str, str] = Field(default_factory=dict)
+
+
+class NotifySection(Section):
+    """Mail on or off; who receives what is in `recipients_dir` (default: ``recipients`` beside config.toml)."""
+
+    enabled: bool = False
+    recipients_dir: str | None = None
+    toolkit_error_cooldown_seconds: NotNegative = 300
+
+
+class HooksSection(Section):
+    """Commands (argv lists) run before a subcommand's own work, e.g. to mount a share."""
+
+    backup: tuple[str, ...] = ()
+    cleanup: tuple[str, ...] = ()
+
+
+class SmbSection(Section):
+    """One SMB server by a name of yours, for ``smb://<name>/share/path``; the password stays in the environment."""
+
+    host: str = Field(min_length=1)
+    username: str = ""
+    password_env: str | None = None
+    encrypt: bool = True
+    port: int = Field(default=445, ge=1, le=65535)
+    connections: int = Field(default=2, ge=1, le=16)
+
+
+class Config(Section):
+    """The whole of config.toml.
+
+    Attributes:
+        path: The file it was read from; None when made in code.
+        lsm: Light-sheet projects, kept as they stand until their rooms read them.
+    """
+
+    source: SourceSection
+    truenas: TruenasSection
+    s3: S3Section
+    backup: BackupSection = BackupSection()
+    cleanup: CleanupSection = CleanupSection()
+    monitor: MonitorSection = MonitorSection()
+    notify: NotifySection = NotifySection()
+    hooks: HooksSection = HooksSection()
+    smb: dict[str, SmbSection] = Field(default_factory=dict)
+    alias: dict[str, str] = Field(default_factory=dict)
+    lsm: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    path: Path | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="after")
+    def _aliases_do_not_meet(self) -> Self:
+        seen: dict[str, str] = {}
+        for run_name, backup_name in self.alias.items():
+            if other := seen.get(backup_name.casefold()):
+                raise ValueError(
+                    f"alias: {other!r} and {run_name!r} both become {backup_name!r}; one would overwrite the other"
+                )
+            seen[backup_name.casefold()] = run_name
+        return self
+
+    def backup_name(self, run_name: str) -> str:
+        """The name a study has at its destinations: its alias if it has one, else its own."""
+        return self.alias.get(run_name, run_name)
+
+    @property
+    def manifest_root(self) -> str:
+        """Where the ledger is: as configured, else ``_manifest`` inside the NAS root."""
+        root = self.truenas.root
+        separator = "\\" if "\\" in root and "/" not in root else "/"
+        return self.truenas.manifest_root or f"{root.rstrip(separator)}{separator}_manifest"
+
+
+def find_config(explicit: str | Path | None = None) -> Path:
+    """The config.toml to use.
+
+    Args:
+        explicit: What the user named with ``--config``.
+
+    Returns:
+        `explicit`, else ``$FUSION_CONFIG``, else ``./config.toml``, else ``~/.config/fusion-toolkit/config.toml``.
+
+    Raises:
+        ConfigError: None of them exists.
+    """
+    named = explicit or os.environ.get(CONFIG_VARIABLE)
+    candidates = [Path(named)] if named else [Path("config.toml"), USER_CONFIG_DIR / "config.toml"]
+    for candidate in candidates:
+        if candidate.expanduser().is_file():
+            return candidate.expanduser().resolve()
+    looked = " or ".join(str(candidate) for candidate in candidates)
+    raise ConfigError(
+        f"no configuration at {looked} | hint: write one (README, 'A real lab') and name it with --config PATH"
+    )
+
+
+def load_config(explicit: str | Path | None = None) -> Config:
+    """Read and check config.toml.
+
+    Args:
+        explicit: What the user named with ``--config``; see `find_config` for where else it is looked for.
+
+    Raises:
+        ConfigError: It is not there, not TOML, or says something we do not understand.
+    """
+    path = find_config(explicit)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return parse_config(data, path=path)
+
+
+def parse_config(data: dict[str, Any], *, path: Path | None = None) -> Config:
+    """Check what a config.toml says.
+
+    Args:
+        data: The parsed TOML.
+        path: Where it came from, for messages and for paths relative to it.
+
+    Raises:
+        ConfigError: With one line per mistake; an unknown key names the nearest known one.
+    """
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        where = str(path) if path else "config"
+        lines = [f"{where}: {_explain(detail)}" for detail in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from error
+    return config.model_copy(update={"path": path})
+
+
+def _explain(detail: ErrorDetails) -> str:
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location) or "the file"
+    if detail["type"] == "missing":
+        return f"section [{name}] is missing" if len(location) == 1 else f"key {name} is missing"
+    if detail["type"] == "extra_forbidden":
+        nearest = get_close_matches(location[-1], list(_known_keys(location[:-1])), n=1, cutoff=0.4)
+        hint = f" | hint: did you mean {'.'.join([*location[:-1], nearest[0]])}?" if nearest else ""
+        return f"unknown key {name}{hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{name}: {message} (got {detail['input']!r})" if location else message
+
+
+def _known_keys(section: list[str]) -> Iterator[str]:
+    model: type[BaseModel] = Config
+    for name in section:
+        if name not in model.model_fields:
+            model = SmbSection  # inside [smb.<name>] the middle part is the user's own
+            continue
+        annotation = model.model_fields[name].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return (key for key in model.model_fields if key != "path")
