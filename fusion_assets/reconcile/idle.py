@@ -1,0 +1,104 @@
+"""When a study is idle: nothing has changed for long enough, seen twice, and nobody holds a file of it open.
+
+An old mtime alone proves nothing: over SMB it stays old while a file grows (measured: 4 s behind, refreshed only on
+close), and data copied in from elsewhere arrives with old mtimes. So a study is idle when its fingerprint was the same
+in two observations at least the settle time apart, its newest mtime is older than `idle_days`, and no file is held
+open.
+
+Pure; what was seen before is passed in and what to remember is passed out. Where it is kept is the caller's business: a
+file for the command line, the cursor for a sensor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fusion_assets.reconcile.conditions import Condition, false, true, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """How a study looked: its fingerprint, and since when it has looked so."""
+
+    fingerprint: str
+    since: datetime
+
+
+Memory = Mapping[str, Observation]
+
+
+def remember(previous: Observation | None, fingerprint: str, now: datetime) -> Observation:
+    """What to remember of a study after seeing it now.
+
+    Args:
+        previous: What was remembered before; None when it is new.
+        fingerprint: How it looks now.
+        now: The time of this observation, UTC.
+
+    Returns:
+        The previous observation while nothing changed; a new one when it looks different, or when the clock was set
+        back to before the previous one, which makes the time between them meaningless.
+    """
+    if previous and previous.fingerprint == fingerprint and previous.since <= now:
+        return previous
+    return Observation(fingerprint, now)
+
+
+def judge_idle(
+    observation: Observation,
+    *,
+    now: datetime,
+    newest_mtime_ns: int,
+    held_open: str | None,
+    idle_days: float,
+    settle_minutes: float,
+) -> Condition:
+    """Whether a study may be touched.
+
+    Args:
+        observation: What `remember` gave for this observation.
+        now: The time, UTC.
+        newest_mtime_ns: The newest mtime among its files, nanoseconds since 1970.
+        held_open: A file that another program holds open, where that could be asked.
+        idle_days: How old the newest file must be; 0 means that age does not matter.
+        settle_minutes: How long it must have looked the same; 0 means that one observation is enough.
+
+    Returns:
+        The `Idle` condition, its message saying when it may become true.
+    """
+    if held_open is not None:
+        return false("HeldOpen", f"{held_open} is held open by another program")
+    newest = datetime.fromtimestamp(newest_mtime_ns / 1e9, UTC)
+    if idle_days > 0 and newest + timedelta(days=idle_days) > now:
+        ready = newest + timedelta(days=idle_days)
+        return false(
+            "RecentlyModified", f"last modified {newest:%Y-%m-%d %H:%M} UTC; old enough on {ready:%Y-%m-%d %H:%M}"
+        )
+    settled_at = observation.since + timedelta(minutes=settle_minutes)
+    if settled_at > now:
+        return unknown("NotSettled", f"must look the same until {settled_at:%Y-%m-%d %H:%M} UTC; look again then")
+    return true("Idle", f"unchanged since {newest:%Y-%m-%d %H:%M} UTC")
+
+
+def memory_to_json(memory: Memory) -> str:
+    """Write a memory as JSON text, for a file or a sensor's cursor."""
+    return json.dumps({study: [seen.fingerprint, seen.since.isoformat()] for study, seen in sorted(memory.items())})
+
+
+def memory_from_json(text: str | None) -> dict[str, Observation]:
+    """Read what `memory_to_json` wrote.
+
+    Args:
+        text: The JSON text; None or anything unreadable gives an empty memory, which only means that every study has to
+            be seen twice again.
+    """
+    try:
+        return {
+            study: Observation(fingerprint, datetime.fromisoformat(since))
+            for study, (fingerprint, since) in json.loads(text or "{}").items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return {}

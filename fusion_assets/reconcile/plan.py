@@ -1,0 +1,166 @@
+"""plan(desired, observed) -> actions: what is missing between the declared state of a study and the one it is in.
+
+Pure, total and deterministic: any combination of conditions gives a plan, the same one every time, and after its
+actions have done their work the next plan is empty. It never orders a deletion whose gates are not all True, so the
+release of a source appears only in the plan made after the study was proven in both places.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fusion_assets.reconcile.conditions import Conditions, Name, Status
+
+
+class Step(StrEnum):
+    """The steps of a study, named as their Dagster assets, in order."""
+
+    VALIDATED = "validated"
+    TRUENAS_COPY = "truenas_copy"
+    S3_ARCHIVE = "s3_archive"
+    MANIFEST_ENTRY = "manifest_entry"
+    SOURCE_RELEASED = "source_released"
+
+
+class Verdict(StrEnum):
+    """How a study stands, in one word."""
+
+    SETTLED = "settled"
+    PENDING = "pending"
+    WAITING = "waiting"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+# Reasons that change what a False condition means for the plan.
+EVICTED = "Evicted"  # not on the NAS because it was moved out to make room: as it should be
+LOCKED = "Locked"  # somebody is at work on it: wait, do not worry
+RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What config.toml declares about every study.
+
+    Attributes:
+        delete_source: Whether the source is released once everything is proven.
+    """
+
+    delete_source: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedStudy:
+    """One study as it is.
+
+    Attributes:
+        run_name: Its name at the source.
+        backup_name: Its name at the destinations.
+        at_source: Whether its directory is at the source.
+        conditions: Every condition of `Name`.
+        newest_mtime_ns: The newest mtime among its files at the source; 0 when it is not there.
+        file_count: Files at the source, or as recorded.
+        total_bytes: Their bytes.
+        fingerprint: Of the source listing; empty when it is not there.
+    """
+
+    run_name: str
+    backup_name: str
+    at_source: bool
+    conditions: Conditions
+    newest_mtime_ns: int = 0
+    file_count: int = 0
+    total_bytes: int = 0
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlan:
+    """What to do about one study, and why."""
+
+    observed: ObservedStudy
+    actions: tuple[Step, ...]
+    verdict: Verdict
+
+    @property
+    def study(self) -> str:
+        """The study's name at the source."""
+        return self.observed.run_name
+
+    def to_json(self) -> dict[str, Any]:
+        """The fixed JSON form: ``{"study", "conditions": {name: {…}}, "actions": [...]}``."""
+        conditions = {name.value: self.observed.conditions[name].to_json() for name in Name}
+        return {"study": self.study, "conditions": conditions, "actions": [action.value for action in self.actions]}
+
+
+def plan_study(desired: Desired, observed: ObservedStudy) -> StudyPlan:
+    """Plan one study.
+
+    Args:
+        desired: The declared state.
+        observed: The state it is in, every condition of `Name` present.
+
+    Returns:
+        The steps to take now, in order, and how the study stands.
+    """
+    actions = _missing_steps(desired, observed)
+    return StudyPlan(observed, actions, _verdict(desired, observed, actions))
+
+
+def plan_studies(desired: Desired, studies: Iterable[ObservedStudy]) -> tuple[StudyPlan, ...]:
+    """Plan many studies, oldest first, so that what waited longest is safe first."""
+    ordered = sorted(studies, key=lambda study: (study.newest_mtime_ns, study.run_name))
+    return tuple(plan_study(desired, study) for study in ordered)
+
+
+def summarize(plans: Iterable[StudyPlan]) -> dict[str, Any]:
+    """Count plans by verdict and actions by step: the ``summary`` of ``fusion plan -f json``."""
+    plans = tuple(plans)
+    verdicts = Counter(plan.verdict for plan in plans)
+    actions = Counter(action for plan in plans for action in plan.actions)
+    return {
+        "studies": len(plans),
+        **{verdict.value: verdicts[verdict] for verdict in Verdict},
+        "actions": {step.value: actions[step] for step in Step},
+    }
+
+
+def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...]:
+    conditions = observed.conditions
+    may_touch = all(conditions[name].is_true for name in (Name.UNLOCKED, Name.IDLE, Name.VALIDATED))
+    destinations = (Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
+    if not may_touch or any(conditions[name].status is Status.UNKNOWN for name in destinations):
+        return ()
+    evicted = conditions[Name.ON_TRUENAS].reason == EVICTED
+    if not conditions[Name.ON_TRUENAS].is_true and not evicted:
+        copy = (Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+        return copy if observed.at_source else ()
+    if not conditions[Name.ON_S3].is_true:
+        return () if evicted else (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    if not conditions[Name.RECORDED].is_true:
+        return (Step.MANIFEST_ENTRY,)
+    return (Step.SOURCE_RELEASED,) if _may_release(desired, conditions) else ()
+
+
+def _may_release(desired: Desired, conditions: Conditions) -> bool:
+    wanted = desired.delete_source and conditions[Name.SOURCE_RELEASED].status is Status.FALSE
+    return wanted and all(conditions[gate].is_true for gate in RELEASE_GATES)
+
+
+def _verdict(desired: Desired, observed: ObservedStudy, actions: tuple[Step, ...]) -> Verdict:
+    if actions:
+        return Verdict.PENDING
+    conditions = observed.conditions
+    if not conditions[Name.IDLE].is_true or conditions[Name.UNLOCKED].reason == LOCKED:
+        return Verdict.WAITING
+    wanted = [name for name in Name if name is not Name.SOURCE_RELEASED or desired.delete_source]
+    unmet = [conditions[name] for name in wanted if not conditions[name].is_true]
+    if any(condition.status is Status.UNKNOWN for condition in unmet):
+        return Verdict.UNKNOWN
+    if all(condition.reason == EVICTED for condition in unmet):
+        return Verdict.SETTLED
+    return Verdict.FAILED
