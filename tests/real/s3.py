@@ -1,0 +1,185 @@
+"""Real S3 servers for tests: ministack, which refuses wrong checksums and wrong signatures, and moto for breadth.
+
+Both come from the package index with the project's own dependencies, so that nothing here is ever skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from resources.s3 import S3Bucket
+
+ACCESS_KEY = "AKIATESTS3KEY"
+SECRET_KEY = "secret/of+the=tests"  # the characters that break careless signers
+REGION = "us-east-1"
+
+
+@dataclass
+class S3Server:
+    """A server on 127.0.0.1; `stop` and `start` make it go away and come back, with the same port and data."""
+
+    argv: list[str]
+    port: int
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv, env={**os.environ, **self.environment}, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.argv} ended: {self.log.read_text()[-2000:]}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{self.argv} does not answer: {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self.process = None
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(self.url, timeout=2).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def client(self, *, secret_key: str = SECRET_KEY):
+        """A plain boto3 client: what another program sees in the bucket."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=secret_key,
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
+        )
+
+    def make_bucket(self) -> str:
+        name = f"test-{secrets.token_hex(6)}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def make_ministack(directory: Path, *, persist: bool = False) -> S3Server:
+    """A ministack that is not started yet; with `persist` its objects survive a restart."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    environment = {
+        "AUTH": "true",  # verify signatures
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",  # a second port, fixed, that parallel test runs would fight for
+        "LOG_LEVEL": "WARNING",
+        "S3_DATA_DIR": str(directory / "objects"),
+        "S3_PERSIST": "1" if persist else "0",
+        "SERVICES": "s3",
+        "STATE_DIR": str(directory / "state"),
+        "TMPDIR": str(directory),
+    }
+    argv = [sys.executable, "-m", "ministack"]
+    return S3Server(argv, port, environment, directory / "ministack.log")
+
+
+@contextmanager
+def running(server: S3Server) -> Iterator[S3Server]:
+    """`server`, started, and stopped at the end whatever happens."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that refuses wrong checksums and wrong signatures; one for each test process. Do not stop it."""
+    with running(make_ministack(tmp_path_factory.mktemp("ministack"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server of another make, which accepts any checksum and any credentials; one for each test process."""
+    port = free_port()
+    argv = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    with running(S3Server(argv, port, {}, tmp_path_factory.mktemp("moto") / "moto.log")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment a user of the test servers has: their keys, and nothing of this machine's own AWS set-up."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, s3_credentials: None) -> Iterator[S3Bucket]:
+    """A new, empty bucket on the server that checks, seen through our client with the prefix ``archive``."""
+    bucket = S3Bucket(
+        s3_server.make_bucket(), prefix="archive", region=REGION, endpoint_url=s3_server.url, max_attempts=2
+    )
+    yield bucket
+    bucket.close()
+
+
+@pytest.fixture
+def moto_bucket(moto_server: S3Server, s3_credentials: None) -> Iterator[S3Bucket]:
+    """A new, empty bucket on the server that does not check."""
+    bucket = S3Bucket(
+        moto_server.make_bucket(), prefix="archive", region=REGION, endpoint_url=moto_server.url, max_attempts=2
+    )
+    yield bucket
+    bucket.close()
