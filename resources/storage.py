@@ -201,6 +201,7 @@ def replace_file(storage: Storage, path: str, data: bytes) -> None:
     storage.write_file(partial, data)
     storage.flush((partial,))
     storage.replace(partial, path)
+    storage.flush((path,))  # the new name, too: a power cut must not bring the old file back
 
 
 def remove_tree(storage: Storage, path: str) -> None:
