@@ -1,7 +1,7 @@
 """A bucket (or a prefix of one) as the permanent archive: objects put, proven and listed.
 
-Two ways to the same server. The control plane (listings, multipart create, complete and abort, bucket checks) is
-boto3. The data plane (PUT, HEAD, GET) is `s3_requests`, which sends the one digest we verified anyway as both the
+Two ways to the same server. The control plane (multipart create, complete and abort, bucket checks) is boto3. The
+data plane (PUT, HEAD, GET and listings) is `s3_requests`, which sends the one digest we verified anyway as both the
 signature's payload hash and the object's checksum, so that S3 checks the bytes twice and nobody hashes them again;
 measured against boto3's ``put_object`` it makes several times the requests with a fraction of the CPU.
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resources.errors import ChecksumError, NotFoundError, ResourceError
 from resources.s3_errors import (
@@ -28,6 +29,7 @@ from resources.s3_errors import (
     wrong_region,
 )
 from resources.s3_http import Answer, Body
+from resources.s3_listing import list_pages
 from resources.s3_objects import (
     CHECKSUM_HEADER,
     ListedObject,
@@ -120,14 +122,16 @@ class S3Bucket:
         self._bucket_seen = True
 
     def list(self, prefix: str = "") -> Iterator[ListedObject]:
-        """All objects whose key begins with `prefix`, sorted by key. A listing that fails raises; it never ends early.
+        """All objects whose key begins with `prefix`, in S3's order (UTF-8 bytes).
+
+        A listing that fails raises; it never ends early.
 
         Args:
             prefix: Of the key, literally: ``"study"`` also finds ``study2/…``; ``"study/"`` does not.
         """
-        for page in self._pages("list_objects_v2", prefix):
-            for item in page.get("Contents", []):
-                yield ListedObject(self._relative(item["Key"]), item["Size"], item["ETag"], item["LastModified"])
+        for page in list_pages(self._requester, self._full(prefix)):
+            for listed in page.objects:
+                yield replace(listed, key=self._relative(listed.key))
 
     def list_directories(self, prefix: str = "") -> Iterator[str]:
         """What keys below the directory `prefix` have before their next slash, e.g. ``study`` or ``study/sub``.
@@ -135,9 +139,9 @@ class S3Bucket:
         Args:
             prefix: A directory, with or without its trailing slash; empty for the top.
         """
-        for page in self._pages("list_objects_v2", _directory(prefix), Delimiter="/"):
-            for item in page.get("CommonPrefixes", []):
-                yield self._relative(item["Prefix"]).removesuffix("/")
+        for page in list_pages(self._requester, self._full(_directory(prefix)), delimiter="/"):
+            for directory in page.directories:
+                yield self._relative(directory).removesuffix("/")
 
     def head(self, key: str) -> ObjectInfo | None:
         """What the server says of an object; None if it is not there.
@@ -263,13 +267,7 @@ class S3Bucket:
         Returns:
             How many.
         """
-        below = self._full(_directory(prefix))
-        found = [
-            (item["Key"], item["UploadId"])
-            for page in self._pages("list_multipart_uploads", _directory(prefix))
-            for item in page.get("Uploads", [])
-            if item["Key"].startswith(below)  # some servers ignore the prefix they are given
-        ]
+        found = tuple(self._uploads_in_progress(_directory(prefix)))
         for full_key, upload_id in found:
             self._abort(full_key, upload_id)
         return len(found)
@@ -330,17 +328,14 @@ class S3Bucket:
     def _relative(self, full_key: str) -> str:
         return full_key[len(self.prefix) + 1 :] if self.prefix else full_key
 
-    def _pages(self, operation: str, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
-        session = self._session
-        with self._translated("list", self.object_uri(prefix)):
-            paginator = session.client.get_paginator(operation)  # type: ignore[call-overload]  # by name
-            for page in paginator.paginate(Bucket=self.bucket, Prefix=self._full(prefix), **options):
-                if page.get("IsTruncated") and not (page.get("NextContinuationToken") or page.get("NextKeyMarker")):
-                    raise ResourceError(
-                        f"the listing of {self.object_uri(prefix)} stops without saying where to go on",
-                        path=self.object_uri(prefix),
-                    )
-                yield page
+    def _uploads_in_progress(self, prefix: str) -> Iterator[tuple[str, str]]:
+        below = self._full(prefix)
+        with self._translated("list the uploads in progress of", self.object_uri(prefix)):
+            paginator = self._session.client.get_paginator("list_multipart_uploads")
+            for page in paginator.paginate(Bucket=self.bucket, Prefix=below):
+                for item in page.get("Uploads", []):
+                    if item["Key"].startswith(below):  # some servers ignore the prefix they are given
+                        yield item["Key"], item["UploadId"]
 
     def _abort(self, full_key: str, upload_id: str) -> None:
         try:

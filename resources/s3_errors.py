@@ -15,7 +15,14 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from resources.errors import AccessDeniedError, ChecksumError, NotFoundError, ResourceError, UnavailableError
+from resources.errors import (
+    AccessDeniedError,
+    ChecksumError,
+    NotFoundError,
+    ResourceError,
+    StorageFullError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -71,10 +78,9 @@ _RETRYABLE_CODES = frozenset(
     {
         "InternalError", "OperationAborted", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable",
         "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded",
-        "TemporaryRedirect",
     }
 )  # fmt: skip
-_RETRYABLE_STATUSES = frozenset({307, 408, 429, 500, 502, 503, 504})
+_RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CHECKSUM_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch"})
 _BAD_CREDENTIAL_CODES = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "ExpiredTokenException",
@@ -120,7 +126,7 @@ def refusal_of_client_error(error: ClientError) -> Refusal:
 
 def is_retryable(refusal: Refusal) -> bool:
     """Whether asking again after a pause can cure it."""
-    return refusal.code in _RETRYABLE_CODES or (refusal.status in _RETRYABLE_STATUSES and not _is_redirect(refusal))
+    return refusal.code in _RETRYABLE_CODES or (refusal.status in _RETRYABLE_STATUSES and not _is_full(refusal))
 
 
 def to_error(refusal: Refusal, place: Place, *, action: str, path: str) -> ResourceError:
@@ -151,11 +157,13 @@ def _judge(refusal: Refusal, place: Place) -> tuple[type[ResourceError], str, st
         return AccessDeniedError, "the credentials are refused", CREDENTIALS_HINT
     if refusal.code == "InvalidObjectState":
         return ArchivedObjectError, "it is in an archive storage class and must be restored first", ""
+    if _is_full(refusal):
+        return StorageFullError, f"{place.endpoint} has no space or no quota left", ""
     if refusal.status == HTTPStatus.NOT_FOUND:
         return NotFoundError, "it is not there", ""
     if refusal.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return AccessDeniedError, "access denied", _permission_hint(place)
-    if is_retryable(refusal) or refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if is_retryable(refusal):
         return UnavailableError, f"{place.endpoint} is not able to right now", ""
     return ResourceError, f"{place.endpoint} refused", ""
 
@@ -242,7 +250,13 @@ def _permission_hint(place: Place) -> str:
 
 
 def _is_redirect(refusal: Refusal) -> bool:
-    return refusal.status in (301, 302, 308)
+    # 307 too: it comes for a new bucket asked for at another region's endpoint, for up to a day after it was made.
+    return refusal.status in (301, 302, 307, 308)
+
+
+def _is_full(refusal: Refusal) -> bool:
+    # AWS is never full; MinIO answers 507 XMinioStorageFull, Ceph 403 QuotaExceeded.
+    return refusal.status == HTTPStatus.INSUFFICIENT_STORAGE or "StorageFull" in refusal.code or "Quota" in refusal.code
 
 
 def _is_skewed(refusal: Refusal) -> bool:

@@ -59,6 +59,7 @@ class Requester:
         self._session = session
         self._max_attempts = max_attempts
         self._pool = Pool(session.server, keep=connections)
+        self._host = session.server.host
 
     def send(self, request: Request, *, accept: tuple[int, ...] = ()) -> Answer:
         """Send a request until it is answered.
@@ -168,7 +169,7 @@ class Requester:
             request.method,
             path,
             query,
-            {"host": session.server.host, **request.headers},
+            {"host": self._host, **request.headers},
             credentials=session.credentials(),
             region=session.region,
             timestamp=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),

@@ -5,6 +5,7 @@ Both come from the package index with the project's own dependencies, so that no
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -38,6 +39,8 @@ class S3Server:
     port: int
     environment: dict[str, str]
     log: Path
+    access_key: str = ACCESS_KEY
+    secret_key: str = SECRET_KEY
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -82,21 +85,37 @@ class S3Server:
             return False
         return True
 
-    def client(self, *, secret_key: str = SECRET_KEY):
+    def client(self, service: str = "s3"):
         """A plain boto3 client: what another program sees in the bucket."""
         return boto3.client(
-            "s3",
+            service,
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=secret_key,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
         )
+
+    def add_user(self, *actions: str) -> tuple[str, str]:
+        """Access key and secret key of a new user who may do `actions`; ministack checks the signatures of users."""
+        iam, name = self.client("iam"), f"user-{secrets.token_hex(4)}"
+        iam.create_user(UserName=name)
+        statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=name, PolicyName="may", PolicyDocument=policy)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return key["AccessKeyId"], key["SecretAccessKey"]
 
     def make_bucket(self) -> str:
         name = f"test-{secrets.token_hex(6)}"
         self.client().create_bucket(Bucket=name)
         return name
+
+
+def open_bucket(server: S3Server, bucket: str | None = None, *, prefix: str = "archive", **options) -> S3Bucket:
+    """Our client for a new bucket of `server`, or for the one named."""
+    options = {"region": REGION, "endpoint_url": server.url, "max_attempts": 2, **options}
+    return S3Bucket(bucket or server.make_bucket(), prefix=prefix, **options)
 
 
 def free_port() -> int:
@@ -110,7 +129,7 @@ def make_ministack(directory: Path, *, persist: bool = False) -> S3Server:
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     environment = {
-        "AUTH": "true",  # verify signatures
+        "AUTH": "true",  # verify signatures and policies: those of users (`add_user`), not those of this first key
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "BIND_HOST": "127.0.0.1",
@@ -119,7 +138,7 @@ def make_ministack(directory: Path, *, persist: bool = False) -> S3Server:
         "LOG_LEVEL": "WARNING",
         "S3_DATA_DIR": str(directory / "objects"),
         "S3_PERSIST": "1" if persist else "0",
-        "SERVICES": "s3",
+        "SERVICES": "s3,iam,sts",
         "STATE_DIR": str(directory / "state"),
         "TMPDIR": str(directory),
     }
@@ -141,6 +160,7 @@ def running(server: S3Server) -> Iterator[S3Server]:
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A server that refuses wrong checksums and wrong signatures; one for each test process. Do not stop it."""
     with running(make_ministack(tmp_path_factory.mktemp("ministack"))) as server:
+        server.access_key, server.secret_key = server.add_user("s3:*")
         yield server
 
 
@@ -153,33 +173,41 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
+def use_keys(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) -> None:
+    """What a user of these keys has in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
+
+
 @pytest.fixture
-def s3_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment a user of the test servers has: their keys, and nothing of this machine's own AWS set-up."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of this machine's own AWS set-up: no keys, no profiles, no instance role, no proxy."""
+    for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 @pytest.fixture
-def s3_bucket(s3_server: S3Server, s3_credentials: None) -> Iterator[S3Bucket]:
+def s3_credentials(no_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first key of every test server, in the environment."""
+    use_keys(monkeypatch, ACCESS_KEY, SECRET_KEY)
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
     """A new, empty bucket on the server that checks, seen through our client with the prefix ``archive``."""
-    bucket = S3Bucket(
-        s3_server.make_bucket(), prefix="archive", region=REGION, endpoint_url=s3_server.url, max_attempts=2
-    )
+    use_keys(monkeypatch, s3_server.access_key, s3_server.secret_key)
+    bucket = open_bucket(s3_server)
     yield bucket
     bucket.close()
 
 
 @pytest.fixture
-def moto_bucket(moto_server: S3Server, s3_credentials: None) -> Iterator[S3Bucket]:
+def moto_bucket(moto_server: S3Server, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
     """A new, empty bucket on the server that does not check."""
-    bucket = S3Bucket(
-        moto_server.make_bucket(), prefix="archive", region=REGION, endpoint_url=moto_server.url, max_attempts=2
-    )
+    use_keys(monkeypatch, moto_server.access_key, moto_server.secret_key)
+    bucket = open_bucket(moto_server)
     yield bucket
     bucket.close()
