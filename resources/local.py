@@ -28,6 +28,7 @@ from resources.local_files import (
     LocalReader,
     LocalWriter,
     Translate,
+    created,
     entry_of,
     kind_of,
     read_cached,
@@ -162,16 +163,10 @@ class LocalStorage:
         """Create or overwrite a small file; durable only after `flush`."""
         with self._doing("write", path):
             full = self._full(path)
-            descriptor = os.open(full, CREATE_FLAGS, 0o666)
-            try:
+            with created(full, CREATE_FLAGS) as descriptor:
                 write_all(descriptor, data)
                 if mtime_ns is not None and not _WINDOWS:
                     os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-            except OSError:
-                os.unlink(full)  # half a file must not look like a file, nor keep a full disk full
-                raise
-            finally:
-                os.close(descriptor)
             if mtime_ns is not None and _WINDOWS:
                 os.utime(full, ns=(mtime_ns, mtime_ns))
 
@@ -179,15 +174,9 @@ class LocalStorage:
         """Create a file that must not exist yet, durably."""
         with self._doing("create", path):
             full = self._full(path)
-            descriptor = os.open(full, WRITE_FLAGS | os.O_EXCL, 0o666)
-            try:
+            with created(full, WRITE_FLAGS | os.O_EXCL) as descriptor:
                 write_all(descriptor, data)
                 os.fsync(descriptor)
-            except OSError:
-                os.unlink(full)  # a lock without its text would stop everybody and tell nobody why
-                raise
-            finally:
-                os.close(descriptor)
             _sync_directory(os.path.dirname(full))
 
     def append(self, path: str, data: bytes) -> None:

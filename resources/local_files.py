@@ -15,7 +15,8 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from resources.errors import ResourceError
@@ -63,6 +64,24 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+@contextmanager
+def created(full: str, flags: int) -> Iterator[int]:
+    """A descriptor of a new file; the file is removed again when writing it fails.
+
+    Half a file must not look like a file, a lock without its text tells nobody whose it is, and a full disk is not
+    helped by either.
+    """
+    descriptor = os.open(full, flags, 0o666)
+    try:
+        yield descriptor
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(full)
+        raise
+    os.close(descriptor)
 
 
 def read_cached(full: str) -> bytes:
