@@ -157,21 +157,33 @@ class S3Bucket:
         return object_info(key, answer.headers)
 
     def put(
-        self, key: str, body: bytes | memoryview, *, sha256: bytes, metadata: Mapping[str, str] | None = None
+        self,
+        key: str,
+        body: Body,
+        *,
+        sha256: bytes,
+        length: int | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> PutResult:
         """Upload an object in one request; the server refuses bytes that do not have this SHA-256.
 
         Args:
             key: Relative to the prefix.
-            body: The whole object, up to 5 GiB.
+            body: The whole object, up to 5 GiB, or a callable that gives its chunks, as for `put_part`.
             sha256: 32 bytes, of `body`. Not computed here: it is the digest that was verified.
+            length: Bytes of `body`; needed for a callable.
             metadata: User metadata: ASCII.
 
         Raises:
             ChecksumError: The bytes that arrived are others, or the server states another checksum than ours.
         """
         headers = {**self._upload_headers(), **metadata_headers(metadata or {}), CHECKSUM_HEADER: base64_of(sha256)}
-        request = Request("PUT", self._full(key), "upload", {}, headers, body, len(body), sha256.hex())
+        if callable(body):
+            if length is None:
+                raise ValueError("a body that is streamed needs its length")
+        else:
+            length = len(body)
+        request = Request("PUT", self._full(key), "upload", {}, headers, body, length, sha256.hex())
         return self._uploaded(key, self._requester.send(request), sha256)
 
     def start_multipart(self, key: str, *, metadata: Mapping[str, str] | None = None) -> str:
