@@ -50,15 +50,20 @@ class _Study:
         path = self.name if entry is None else f"{self.name}/{entry.path}"
         return Violation(rule, path, message, hint)
 
-    @property
-    def taken(self) -> tuple[str, ...]:
-        return tuple(entry.name for _, entry in self.anatomy.top)
-
     def better_experiment_name(self, directory: str) -> str | None:
-        """What `directory` could be called, beginning with whichever of the study's names it begins with already."""
+        """What `directory` could be called: the experiment name nearest to it, unless that is taken."""
+        return self.unless_taken(self.respelled(directory), directory)
+
+    def unless_taken(self, better: str | None, present: str) -> str | None:
+        """The name `better` for the entry `present`, unless another entry has it already, in any case of letters."""
+        names = {entry.name.casefold() for _, entry in self.anatomy.top if entry.name != present}
+        return None if better is None or better.casefold() in names else better
+
+    def respelled(self, directory: str) -> str | None:
+        """The experiment name nearest to `directory`, after whichever of the study's names it begins with already."""
         begins_with_alias = directory.casefold().startswith(self.judged_name.casefold())
         study = self.judged_name if begins_with_alias else self.name
-        return suggest_experiment_name(directory, study, taken=self.taken)
+        return suggest_experiment_name(directory, study)
 
 
 def validate_listing(
@@ -216,7 +221,7 @@ def _fpr_name(entry: Entry, study: _Study) -> Violation | None:
     problem = fpr_problem(stem)
     if problem is None:
         return None
-    better = suggest_fpr_name(stem, taken=study.taken)
+    better = study.unless_taken(suggest_fpr_name(stem), entry.name)
     return study.violation("R7", entry, problem, f"rename it to {better or f'fields of {FIELD_ALPHABET} joined by _'}")
 
 
@@ -250,7 +255,7 @@ def _likely_experiment(stem: str, study: _Study) -> str | None:
     stems = [_stem(xpd) for xpd in study.anatomy.having("xpd")]
     orphans = [other for other in stems if other not in experiments]
     undesigned = [name for name in experiments if name not in stems]
-    respelled = study.better_experiment_name(stem) or stem
+    respelled = study.respelled(stem) or stem
     for name in undesigned:
         if name.casefold() in (stem.casefold(), respelled.casefold()):
             return name
@@ -265,7 +270,7 @@ def _out_of_place(role: Role, entry: Entry, study: _Study) -> tuple[str, str]:
     if role == "special":
         return "is neither a file nor a directory", "move it out of the study"
     if role == "litter":
-        return "is litter of an operating system", "delete it; nothing is lost"
+        return "is litter that an operating system left behind", "delete it; nothing is lost"
     if extension.lower() in (".xpd", ".fpr"):
         if entry.kind == "directory":
             return f"is a directory where {extension} names a file", "move it out of the study, or rename it"
@@ -282,7 +287,7 @@ def _out_of_place(role: Role, entry: Entry, study: _Study) -> tuple[str, str]:
 def _stray_directory(entry: Entry, study: _Study) -> tuple[str, str]:
     message = "has nothing to do with the study's name"
     if scan_number(entry.name):
-        return message, f"a scan belongs into an experiment directory: move it to {study.name}/{entry.name}"
+        return message, "a scan belongs into an experiment directory: move it into the one it is of"
     holds_scan = any(
         inner.kind == "directory" and scan_number(inner.name) and inner.path == f"{entry.path}/{inner.name}"
         for inner in study.anatomy.below

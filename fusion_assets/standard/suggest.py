@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
 from datetime import date
 
 from fusion_assets.standard.names import (
@@ -32,8 +31,8 @@ _SPELLINGS = str.maketrans(
     }
 )  # fmt: skip
 _FIRST_PLAUSIBLE_YEAR, _LAST_PLAUSIBLE_YEAR = 2000, 2099
-_YEAR_FIRST = re.compile(r"([0-9]{4})([-_]?)([0-9]{2})\2([0-9]{2})(?:[-_]+|\Z)")
-_YEAR_LAST = re.compile(r"([0-9]{2})([-_]?)([0-9]{2})\2([0-9]{4})(?:[-_]+|\Z)")
+_YEAR_FIRST = re.compile(r"([0-9]{4})([-_]?)([0-9]{2})\2([0-9]{2})(?:_+|-|\Z)")
+_YEAR_LAST = re.compile(r"([0-9]{2})([-_]?)([0-9]{2})\2([0-9]{4})(?:_+|-|\Z)")
 
 
 def suggest_study_name(name: str) -> str | None:
@@ -59,13 +58,12 @@ def suggest_study_name(name: str) -> str | None:
     return suggestion
 
 
-def suggest_experiment_name(directory: str, study: str, *, taken: Collection[str] = ()) -> str | None:
+def suggest_experiment_name(directory: str, study: str) -> str | None:
     """A name ``<study>_<suffix>`` for a directory that should be an experiment of `study`, or None.
 
     Args:
         directory: The name it has now.
         study: The study's name; kept as it is.
-        taken: Names that are already there; none of them is suggested, in no case of letters.
     """
     same_start = directory[: len(study)].casefold() == study.casefold()
     fields = plain_fields(directory[len(study) :] if same_start else directory)
@@ -75,25 +73,16 @@ def suggest_experiment_name(directory: str, study: str, *, taken: Collection[str
     suggestion = f"{study}_{suffix}" if suffix else study
     if suggestion == directory or len(suggestion) > MAX_EXPERIMENT_LENGTH:
         return None
-    if experiment_suffix(suggestion, study) is None or _is_taken(suggestion, directory, taken):
-        return None
-    return suggestion
+    return suggestion if experiment_suffix(suggestion, study) is not None else None
 
 
-def suggest_fpr_name(stem: str, *, taken: Collection[str] = ()) -> str | None:
-    """A file name that keeps R7 for an ``.fpr`` file of this stem, or None.
-
-    Args:
-        stem: The file's name without its extension.
-        taken: Names that are already there.
-    """
+def suggest_fpr_name(stem: str) -> str | None:
+    """A file name that keeps R7 for an ``.fpr`` file of this stem (its name without the extension), or None."""
     fields = plain_fields(stem)
     if not fields:
         return None
     suggestion = "_".join(fields)
-    if fpr_problem(suggestion) or _is_taken(f"{suggestion}.fpr", f"{stem}.fpr", taken):
-        return None
-    return f"{suggestion}.fpr"
+    return None if fpr_problem(suggestion) else f"{suggestion}.fpr"
 
 
 def plain_fields(name: str) -> list[str] | None:
@@ -161,8 +150,3 @@ def _three_parts(fields: list[str]) -> list[str] | None:
         return None
     user, project, *custom = fields
     return [user, project, "-".join(custom)]
-
-
-def _is_taken(suggestion: str, present: str, taken: Iterable[str]) -> bool:
-    folded = suggestion.casefold()
-    return any(name.casefold() == folded for name in taken if name != present)

@@ -42,7 +42,8 @@ RULES: tuple[Rule, ...] = (
         "R2",
         "Experiments are named after their study",
         "An experiment directory is called `<study>`, or `<study>_<suffix>` with one more field of `A-Z a-z 0-9 -`. "
-        "A directory that begins with the study's name (in any case of letters) and goes on differently breaks this rule.",
+        "A directory that begins with the study's name (in any case of letters) and goes on differently breaks this "
+        "rule.",
         "Experiment folders travel alone, to other machines and other people; the name must say where they belong.",
     ),
     Rule(

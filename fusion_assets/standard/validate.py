@@ -36,6 +36,7 @@ def validate_study(
 
     Raises:
         NotFoundError: There is no directory at `path`.
+        NotMountedError: There is not even a directory it could be in.
         ResourceError: It cannot be listed.
     """
     # Lexically: `.` and `..` are resolved, links are not, so that the study keeps the name it was called by.

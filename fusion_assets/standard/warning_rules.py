@@ -82,37 +82,42 @@ def _missing_designs(study: str, anatomy: Anatomy) -> Iterator[Violation]:
 
 
 def _extension_warnings(study: str, anatomy: Anatomy) -> Iterator[Violation]:
-    for entry in anatomy.having("xpd", "fpr"):
-        for extension, rule in _EXTENSION_RULES:
-            yield from _extension_case(study, entry, extension, rule)
+    for extension, rule in _EXTENSION_RULES:
+        yield from _extension_case(study, anatomy.having("xpd", "fpr"), extension, rule)
     for experiment in anatomy.experiments:
         for scan in experiment.scans:
-            for image in scan.images:
-                yield from _extension_case(study, image, ".qptiff", "R8")
+            yield from _extension_case(study, scan.images, ".qptiff", "R8")
 
 
-def _extension_case(study: str, entry: Entry, extension: str, rule: RuleId) -> Iterator[Violation]:
-    stem, found = split_extension(entry.name)
-    if found != extension and found.lower() == extension:
-        message = f"ends in {found}, not {extension}; S3 and ZFS tell the two apart"
-        yield Violation(rule, f"{study}/{entry.path}", message, f"rename it to {stem}{extension}")
+def _extension_case(study: str, entries: tuple[Entry, ...], extension: str, rule: RuleId) -> Iterator[Violation]:
+    present = {entry.name for entry in entries}
+    for entry in entries:
+        stem, found = split_extension(entry.name)
+        if found != extension and found.lower() == extension:
+            message = f"ends in {found}, not {extension}; S3 and ZFS tell the two apart"
+            yield Violation(rule, f"{study}/{entry.path}", message, _rename(f"{stem}{extension}", present))
+
+
+def _rename(better: str, present: set[str]) -> str:
+    return f"{better} is there as well: keep one of the two" if better in present else f"rename it to {better}"
 
 
 def _scan_warnings(study: str, anatomy: Anatomy) -> Iterator[Violation]:
     for experiment in anatomy.experiments:
+        present = {scan.entry.name for scan in experiment.scans}
         for scan in experiment.scans:
-            yield from _scan_spelling(study, scan)
+            yield from _scan_spelling(study, scan, present)
 
 
-def _scan_spelling(study: str, scan: Scan) -> Iterator[Violation]:
+def _scan_spelling(study: str, scan: Scan, present: set[str]) -> Iterator[Violation]:
     number = scan_number(scan.entry.name) or ""
     plain = f"Scan{number.lstrip('0') or '0'}"
     if not scan.entry.name.startswith("Scan"):
         message = f"is not spelled Scan{number}; S3 and ZFS tell the two apart"
-        yield Violation("R8", f"{study}/{scan.entry.path}", message, f"rename it to {plain}")
+        yield Violation("R8", f"{study}/{scan.entry.path}", message, _rename(plain, present))
     elif scan.entry.name != plain:
         message = "has a leading zero in its number; the instrument writes none"
-        yield Violation("R8", f"{study}/{scan.entry.path}", message, f"rename it to {plain}")
+        yield Violation("R8", f"{study}/{scan.entry.path}", message, _rename(plain, present))
 
 
 def _links_below(study: str, anatomy: Anatomy) -> Iterator[Violation]:
@@ -133,11 +138,11 @@ def _long_paths(listing: Listing, judged_name: str, nas_root: str) -> Iterator[V
     if not too_long:
         return
     length, path = max(too_long)
-    paths = "1 path" if len(too_long) == 1 else f"{len(too_long)} paths, this the longest,"
-    message = (
-        f"{paths} will have more than {MAX_WINDOWS_PATH} characters on the NAS, "
-        f"{length + MAX_WINDOWS_PATH - room} as {_unc(nas_root)}\\{judged_name}\\…"
-    )
+    place = f"{_unc(nas_root)}\\{judged_name}\\…"
+    total = length + MAX_WINDOWS_PATH - room
+    message = f"will be {total} characters long on the NAS, as {place}, where Windows takes {MAX_WINDOWS_PATH}"
+    if others := len(too_long) - 1:
+        message += f"; {others} more in this study will be too long"
     hint = "shorten the study's or the experiment's name, or open it there only with programs that know long paths"
     yield Violation("R3", f"{listing.name}/{path}", message, hint)
 
