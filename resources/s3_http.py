@@ -12,7 +12,7 @@ import socket
 import ssl
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -35,6 +35,14 @@ class HttpError(OSError):
 
 class ShortBodyError(Exception):
     """A streamed body did not deliver the length it promised."""
+
+
+class BodyError(Exception):
+    """Reading a streamed body failed, which is not the connection's fault; `cause` is what the reader raised."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class Connection:
 
         Raises:
             ShortBodyError: A streamed body had fewer or more bytes than `length`.
+            BodyError: A streamed body could not be read.
             OSError: The connection broke; the server may still have said why (`last_words`).
         """
         self.reusable = False  # until the whole answer has been read
@@ -103,7 +112,8 @@ class Connection:
             self._socket.sendall(head)
         elif callable(body):
             self._socket.sendall(head)
-            self._send_stream(body(), length)
+            with contextlib.closing(_read_apart(body())) as chunks:
+                self._send_stream(chunks, length)
         elif length <= _JOIN_UP_TO:
             self._socket.sendall(b"".join((head, body)))
         else:
@@ -252,6 +262,14 @@ def format_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     """The request line and the headers, as they go over the wire."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+
+def _read_apart(chunks: Iterable[memoryview]) -> Generator[memoryview]:
+    # A NAS that breaks off while we read it raises what a socket raises; sending again would blame the wrong one.
+    try:
+        yield from chunks
+    except OSError as error:
+        raise BodyError(error) from error
 
 
 def _number(text: str, base: int) -> int:

@@ -5,6 +5,7 @@ Pure. What belongs here: the data types of `s3` and the reading and writing of o
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,11 +98,7 @@ def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:
         ValueError: It cannot be sent as it is, or would not come back as it was sent.
     """
     for name, text in metadata.items():
-        if (
-            not (name.isascii() and text.isascii() and text.isprintable())
-            or name != name.strip().lower()
-            or text != text.strip()
-        ):
+        if not re.fullmatch("[a-z0-9_.-]+", name) or not re.fullmatch("[!-~]([ -~]*[!-~])?|", text):
             raise ValueError(f"S3 metadata must be printable ASCII with lower-case names: {name!r} = {text!r}")
     return {METADATA_PREFIX + name: text for name, text in metadata.items()}
 

@@ -16,7 +16,7 @@ from http import HTTPStatus
 
 from resources.errors import ChecksumError, ResourceError
 from resources.s3_errors import is_retryable, refusal_of, tls_error, to_error, unreachable
-from resources.s3_http import Answer, Body, Connection, HttpError, Pool, ShortBodyError, format_head
+from resources.s3_http import Answer, Body, BodyError, Connection, HttpError, Pool, ShortBodyError, format_head
 from resources.s3_session import Session
 from resources.s3_signing import EMPTY_SHA256, encode_key, encode_query, sign
 
@@ -121,6 +121,8 @@ class Requester:
                 connection, answer = self._exchange(request, read)
             except ssl.SSLCertVerificationError as error:
                 raise tls_error(self._tried(request), self._session.place, self.uri(request.key), str(error)) from error
+            except BodyError as error:
+                raise error.cause from None
             except OSError as error:
                 self._pause_or_raise(attempt, self._broken(request, error), None)
                 continue

@@ -28,8 +28,14 @@ class Early:
     answer: bytes
 
 
-BREAK_OFF = b""
-"""In place of an answer: close the connection."""
+@dataclass(frozen=True)
+class Last:
+    """Read the request, send this, and close the connection."""
+
+    answer: bytes
+
+
+BREAK_OFF = Last(b"")
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> bytes:
@@ -44,7 +50,7 @@ def refusal(status: int, code: str, *, message: str = "", extra: str = "", **hea
     return answer(status, f"<Error><Code>{code}</Code><Message>{message}</Message>{extra}</Error>".encode(), **headers)
 
 
-Step = bytes | Early | Callable[[Seen], bytes]
+Step = bytes | Early | Last | Callable[[Seen], bytes]
 
 
 class ScriptedServer:
@@ -98,11 +104,17 @@ class ScriptedServer:
                     step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
                 early = isinstance(step, Early)
                 body = b"" if early else reader.read(int(headers.get("content-length", 0)))
+                if not early and len(body) < int(headers.get("content-length", 0)):
+                    return  # as a real server: a request that breaks off is no request
                 seen = Seen(method, target, headers, body, number)
                 with self._lock:
                     self.seen.append(seen)
-                data = step.answer if isinstance(step, Early) else step if isinstance(step, bytes) else step(seen)
-                if data:
-                    connection.sendall(data)
-                if early or not data:
+                connection.sendall(_answer_of(step, seen))
+                if isinstance(step, Early | Last):
                     return
+
+
+def _answer_of(step: Step, seen: Seen) -> bytes:
+    if isinstance(step, bytes):
+        return step
+    return step.answer if isinstance(step, Early | Last) else step(seen)
