@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.measure import Usage
 
 BASELINE = "rclone"
-BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEADINGS = (
     "",
     "wall s (range)",
@@ -156,18 +156,20 @@ def aligned(rows: Iterable[tuple[str, ...]]) -> str:
     )
 
 
-def replace_between_markers(document: str, text: str) -> str:
+def replace_between_markers(document: str, name: str, text: str) -> str:
     """A document with what is between its two markers replaced.
 
     Args:
         document: Must hold both markers, each on a line of its own.
+        name: Of the table: the markers are ``<!-- name:begin -->`` and ``<!-- name:end -->``.
         text: What goes between them.
 
     Raises:
         ValueError: A marker is missing.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the document lacks the markers {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+        raise ValueError(f"the document lacks the markers {first} and {last}")
+    return f"{before}{first}\n{text}\n{last}{after}"

@@ -30,10 +30,9 @@ from benchmarks.contenders import BUCKET, CONTENDERS, Contender, Job
 from benchmarks.datasets import WORK, Dataset, prepare
 from benchmarks.machine import describe, drop_caches
 from benchmarks.measure import CommandError, machine_cpu, measure, process_cpu, total
-from benchmarks.results import Result, load, replace_between_markers, save, tables
+from benchmarks.results import DOCUMENT, Result, load, replace_between_markers, save, tables
 
 ROOT = Path(__file__).parent.parent
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
 OWN_FILES = {"_checksums.sha256"}
 """What our pipeline adds to a study: the sidecar, in the NAS copy and in S3."""
 
@@ -199,7 +198,8 @@ def main() -> None:
     text = f"{facts}\n\n{tables(load(path))}"
     print(f"\n{text}\n\nresults: {path}")
     if options.markdown:
-        DOCUMENT.write_text(replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), text), encoding="utf-8")
+        document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "benchmark", text)
+        DOCUMENT.write_text(document, encoding="utf-8")
 
 
 if __name__ == "__main__":

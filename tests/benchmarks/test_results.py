@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.measure import Usage
-from benchmarks.results import BEGIN, END, Result, replace_between_markers, tables
+from benchmarks.results import Result, replace_between_markers, tables
 
 
 def result(contender: str, wall: float, cpu: float = 1.0) -> Result:
@@ -28,8 +28,9 @@ def test_without_rclone_there_are_no_ratios() -> None:
     assert cells(tables([result("ours", 3)]), "ours")[2] == ""
 
 
-def test_the_table_replaces_only_what_is_between_the_markers() -> None:
-    document = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert replace_between_markers(document, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    with pytest.raises(ValueError, match="markers"):
-        replace_between_markers("no markers", "new")
+def test_the_table_replaces_only_what_is_between_its_own_markers() -> None:
+    document = "{0}<!-- a:begin -->\n{1}\n<!-- a:end -->\n<!-- b:begin -->\nkept\n<!-- b:end -->\nafter\n"
+    replaced = replace_between_markers(document.format("before\n", "old"), "a", "new")
+    assert replaced == document.format("before\n", "new")
+    with pytest.raises(ValueError, match="c:begin"):
+        replace_between_markers(document, "c", "new")
