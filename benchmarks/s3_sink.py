@@ -7,7 +7,8 @@ bytes are gone, but for a study's sidecar and the ledger's mirror, which are sma
 
     python -m benchmarks.s3_sink --port 9000
 
-One thread per connection: receiving and hashing release the GIL, so two cores are used where they are needed.
+One thread per open connection: receiving and hashing release the GIL, so two cores are used where they are needed.
+Threads and their buffers are used again, because some clients (s5cmd) open a connection for nearly every small object.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import json
 import secrets
 import socket
 import threading
+import traceback
+from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate
 from time import gmtime, strftime
 from urllib.parse import quote
@@ -28,8 +31,9 @@ from xml.sax.saxutils import escape
 from benchmarks.s3_checks import CHECKSUM, Checks, Content
 from benchmarks.s3_errors import S3Error
 from benchmarks.s3_objects import ClaimedPart, Shelf, StoredObject
-from benchmarks.s3_wire import Request, Wire
+from benchmarks.s3_wire import BUFFER, Request, Wire
 
+CONNECTIONS = 1024
 KEPT = ("_checksums.sha256", ".jsonl")
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -290,10 +294,12 @@ def refusal(error: S3Error) -> Answer:
     return error.status, {"Content-Type": "application/xml"}, text.encode()
 
 
-def serve(shelf: Shelf, connection: socket.socket) -> None:
+def serve(shelf: Shelf, connection: socket.socket, thread: threading.local) -> None:
     """Answer the requests of one connection until the client leaves."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    wire = Wire(connection)
+    if not hasattr(thread, "buffer"):
+        thread.buffer = bytearray(BUFFER)
+    wire = Wire(connection, thread.buffer)
     with connection, contextlib.suppress(EOFError, ConnectionError):
         while True:
             request = Request(wire, wire.until(b"\r\n\r\n"))
@@ -308,6 +314,12 @@ def serve(shelf: Shelf, connection: socket.socket) -> None:
                 return  # refused before its body was read: what follows on this connection is not a request
 
 
+def show_failure(done: Future[None]) -> None:
+    """Print what ended a connection that should not have ended so."""
+    if error := done.exception():
+        traceback.print_exception(error)
+
+
 def main() -> None:
     """Listen; print the address once connections are accepted."""
     parser = argparse.ArgumentParser(description="A strict S3 server on loopback that discards what it checked.")
@@ -318,9 +330,11 @@ def main() -> None:
     shelf.create_bucket(options.bucket)
     listener = socket.create_server(("127.0.0.1", options.port), backlog=256)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    # One that found no idle thread would wait for another client to leave; s5cmd comes with 256 at once.
+    threads, thread = ThreadPoolExecutor(CONNECTIONS), threading.local()
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=serve, args=(shelf, connection), daemon=True).start()
+        threads.submit(serve, shelf, connection, thread).add_done_callback(show_failure)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One connection of the loopback S3 server: HTTP requests come out of it, answers go in.
 
 What belongs here: heads, bodies, aws-chunked framing. What does not: checksums (`s3_checks`) and what S3 answers
-(`s3_sink`). Bodies pass through one 256 KiB buffer per connection, which stays in the processor's cache between
+(`s3_sink`). Bodies pass through one 256 KiB buffer per thread, which stays in the processor's cache between
 `recv` and the hash.
 """
 
@@ -23,9 +23,9 @@ REASONS = {200: "OK", 204: "No Content"}
 class Wire:
     """One connection: heads, bodies and lines come out of it, answers go in."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, buffer: bytearray) -> None:
         self.connection = connection
-        self.buffer = memoryview(bytearray(BUFFER))
+        self.buffer = memoryview(buffer)
         self.begin = 0
         self.end = 0
 
