@@ -256,6 +256,12 @@ def test_a_hint_never_proposes_a_name_that_is_there_already():
     assert f"rename it to {STUDY}_A-B" not in {violation.hint for violation in report.violations}
 
 
+def test_a_link_is_told_to_be_a_link_even_where_its_case_clashes_too():
+    (violation,) = judge({*COMPLETE, "A.fpr", "a.fpr -> /elsewhere"}).violations
+    assert (violation.rule, violation.path) == ("R5", f"{STUDY}/a.fpr")
+    assert "link" in violation.message
+
+
 def test_a_link_inside_an_experiment_is_a_warning_and_a_socket_too():
     entries = listing_of(STUDY, {*COMPLETE, f"{STUDY}/Scan1/link -> /elsewhere"}).entries
     listing = Listing(STUDY, (*entries, Entry(f"{STUDY}/pipe", "other", 0, 0)))
