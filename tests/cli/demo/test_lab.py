@@ -10,8 +10,7 @@ import pytest
 from cli.demo.lab import LabError, build_instrument
 from fusion_assets.integrity.health import scan_health_check
 from fusion_assets.integrity.structure import check_structure
-from fusion_assets.standard.listing import read_listing
-from fusion_assets.standard.rules import validate_listing
+from fusion_assets.standard import read_listing, validate_study
 from resources.local import LocalStorage
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -33,6 +32,10 @@ def of_role(listings, *roles):
     return [listing for study, listing in listings.items() if study.role in roles]
 
 
+def naming(lab, listing):
+    return validate_study(lab.root / listing.name, today=NOW.date())
+
+
 def structure(lab, listing):
     return check_structure(LocalStorage(lab.root), listing.name, listing.entries)
 
@@ -47,7 +50,7 @@ def test_it_is_a_lab_of_eight_studies_and_a_few_hundred_megabytes(lab, listings)
 
 def test_whole_studies_pass_every_check_without_a_warning(lab, listings):
     for listing in of_role(listings, "whole"):
-        report = validate_listing(listing)
+        report = naming(lab, listing)
         assert (report.violations, report.warnings) == ((), ())
         found = structure(lab, listing)
         assert (found.blocking, found.warnings) == ((), ())
@@ -55,14 +58,14 @@ def test_whole_studies_pass_every_check_without_a_warning(lab, listings):
         assert scan_health_check(listing.entries) == []
 
 
-def test_the_two_misnamed_ones_break_different_rules(listings):
-    broken = [{v.rule for v in validate_listing(listing).violations} for listing in of_role(listings, "misnamed")]
+def test_the_two_misnamed_ones_break_different_rules(lab, listings):
+    broken = [{v.rule for v in naming(lab, listing).violations} for listing in of_role(listings, "misnamed")]
     assert broken == [{"R1"}, {"R5", "R6"}]
 
 
 def test_the_truncated_one_is_named_well_and_blocked_by_its_image_alone(lab, listings):
     (listing,) = of_role(listings, "truncated")
-    assert validate_listing(listing).ok
+    assert naming(lab, listing).ok
     found = structure(lab, listing)
     assert {finding.rule for finding in found.blocking} == {"D2"}
     assert found.warnings == ()
@@ -70,7 +73,7 @@ def test_the_truncated_one_is_named_well_and_blocked_by_its_image_alone(lab, lis
 
 def test_the_one_being_written_is_named_well_fresh_and_has_an_unfinished_scan(lab, listings):
     (listing,) = of_role(listings, "being written")
-    assert validate_listing(listing).ok
+    assert naming(lab, listing).ok
     found = structure(lab, listing)
     assert found.ok
     assert [finding.rule for finding in found.warnings] == ["D5"]
