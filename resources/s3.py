@@ -13,31 +13,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from resources.errors import ChecksumError, NotFoundError, ResourceError
+from resources.errors import NotFoundError, UnsafeNameError
 from resources.s3_errors import (
     ArchivedObjectError,
     ClockSkewError,
     WrongRegionError,
-    from_botocore,
-    missing_bucket,
-    refusal_of_client_error,
+    translated,
     wrong_region,
 )
-from resources.s3_http import Answer, Body
+from resources.s3_http import Body
 from resources.s3_listing import list_pages
 from resources.s3_objects import (
     CHECKSUM_HEADER,
+    MAX_KEY_BYTES,
     ListedObject,
     ObjectInfo,
     PutResult,
     base64_of,
     metadata_headers,
     object_info,
+    put_result,
 )
 from resources.s3_parts import MAX_PARTS, MAX_SINGLE_PUT, MIN_PART_SIZE, Part, composite_sha256, part_size_for
 from resources.s3_requests import Request, Requester
@@ -90,15 +90,14 @@ class S3Bucket:
         self.prefix = prefix.strip("/")
         self._settings = Settings(bucket, region, endpoint_url, profile, ca_bundle, max_attempts, connections)
         self._given_client = client
-        self._upload_options = {
-            name: value
-            for name, value in (
-                ("StorageClass", storage_class),
-                ("ServerSideEncryption", sse),
-                ("SSEKMSKeyId", sse_kms_key_id),
-            )
-            if value
-        }
+        self._upload_options = _given(StorageClass=storage_class, ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id)
+        self._upload_headers = _given(
+            **{
+                "x-amz-storage-class": storage_class,
+                "x-amz-server-side-encryption": sse,
+                "x-amz-server-side-encryption-aws-kms-key-id": sse_kms_key_id,
+            }
+        )
         self._lock = threading.Lock()
         self._opened: tuple[Session, Requester] | None = None
         self._bucket_seen = False
@@ -177,14 +176,14 @@ class S3Bucket:
         Raises:
             ChecksumError: The bytes that arrived are others, or the server states another checksum than ours.
         """
-        headers = {**self._upload_headers(), **metadata_headers(metadata or {}), CHECKSUM_HEADER: base64_of(sha256)}
+        headers = {**self._upload_headers, **metadata_headers(metadata or {}), CHECKSUM_HEADER: base64_of(sha256)}
         if callable(body):
             if length is None:
                 raise ValueError("a body that is streamed needs its length")
         else:
             length = len(body)
-        request = Request("PUT", self._full(key), "upload", {}, headers, body, length, sha256.hex())
-        return self._uploaded(key, self._requester.send(request), sha256)
+        request = Request("PUT", self._upload_key(key), "upload", {}, headers, body, length, sha256.hex())
+        return put_result(self.object_uri(key), self._requester.send(request).headers, base64_of(sha256))
 
     def start_multipart(self, key: str, *, metadata: Mapping[str, str] | None = None) -> str:
         """Begin a multipart upload with SHA-256 checksums.
@@ -200,7 +199,7 @@ class S3Bucket:
         with self._translated("upload", self.object_uri(key)):
             answer = self._session.client.create_multipart_upload(
                 Bucket=self.bucket,
-                Key=self._full(key),
+                Key=self._upload_key(key),
                 Metadata=dict(metadata or {}),
                 ChecksumAlgorithm="SHA256",
                 **self._upload_options,  # type: ignore[arg-type]  # the stubs want literals; the server judges them
@@ -226,7 +225,8 @@ class S3Bucket:
         query = {"partNumber": str(number), "uploadId": upload_id}
         headers = {CHECKSUM_HEADER: base64_of(sha256)}
         request = Request("PUT", self._full(key), "upload a part of", query, headers, body, length, sha256.hex())
-        result = self._uploaded(key, self._requester.send(request), sha256)
+        answer = self._requester.send(request)
+        result = put_result(self.object_uri(key), answer.headers, base64_of(sha256))
         return Part(number, result.etag, sha256, length)
 
     def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> PutResult:
@@ -259,9 +259,13 @@ class S3Bucket:
                 )
         except NotFoundError:
             return self._completed_before(key, composite, size)
-        stated = answer.get("ChecksumSHA256")
-        self._compare(key, stated, composite)
-        return PutResult(answer["ETag"], answer.get("VersionId"), stated)
+        headers = {
+            "etag": answer.get("ETag"),
+            CHECKSUM_HEADER: answer.get("ChecksumSHA256"),
+            "x-amz-version-id": answer.get("VersionId"),
+        }
+        stated = {name: text for name, text in headers.items() if text}
+        return put_result(self.object_uri(key), stated, composite)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Give up an upload and free its parts; one that is no longer there is fine."""
@@ -337,6 +341,13 @@ class S3Bucket:
     def _full(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
+    def _upload_key(self, key: str) -> str:
+        full_key = self._full(key)
+        if len(full_key.encode()) > MAX_KEY_BYTES:
+            uri = self.object_uri(key)
+            raise UnsafeNameError(f"{uri}: S3 allows keys of {MAX_KEY_BYTES} bytes at the most", path=uri)
+        return full_key
+
     def _relative(self, full_key: str) -> str:
         return full_key[len(self.prefix) + 1 :] if self.prefix else full_key
 
@@ -372,42 +383,13 @@ class S3Bucket:
         if not self._bucket_seen:
             self.check_reachable()
 
-    def _upload_headers(self) -> dict[str, str]:
-        names = {
-            "StorageClass": "x-amz-storage-class",
-            "ServerSideEncryption": "x-amz-server-side-encryption",
-            "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
-        }
-        return {names[option]: value for option, value in self._upload_options.items()}
-
-    def _uploaded(self, key: str, answer: Answer, sha256: bytes) -> PutResult:
-        etag, stated = answer.headers.get("etag", ""), answer.headers.get(CHECKSUM_HEADER)
-        if not etag:
-            raise ResourceError(f"{self.object_uri(key)}: the server's answer has no ETag", path=self.object_uri(key))
-        self._compare(key, stated, base64_of(sha256))
-        return PutResult(etag, answer.headers.get("x-amz-version-id"), stated)
-
-    def _compare(self, key: str, stated: str | None, ours: str) -> None:
-        if stated is not None and stated != ours:
-            raise ChecksumError(
-                f"{self.object_uri(key)}: the server states SHA-256 {stated}, ours is {ours}: other bytes were stored",
-                path=self.object_uri(key),
-            )
-
-    @contextmanager
-    def _translated(self, action: str, path: str) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only who talks to S3 pays for it
-
-        try:
-            yield
-        except ClientError as error:
-            refusal = refusal_of_client_error(error)
-            if error.operation_name == "HeadBucket" and refusal.status == HTTPStatus.NOT_FOUND:
-                raise missing_bucket(self._session.place) from error
-            raise from_botocore(error, self._session.place, action=action, path=path) from error
-        except BotoCoreError as error:
-            raise from_botocore(error, self._session.place, action=action, path=path) from error
+    def _translated(self, action: str, path: str) -> AbstractContextManager[None]:
+        return translated(self._session.place, action=action, path=path)
 
 
 def _directory(prefix: str) -> str:
     return f"{prefix.rstrip('/')}/" if prefix else ""
+
+
+def _given(**options: str | None) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value}

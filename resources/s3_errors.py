@@ -9,7 +9,8 @@ from __future__ import annotations
 import html
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -81,7 +82,15 @@ _RETRYABLE_CODES = frozenset(
     }
 )  # fmt: skip
 _RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-_CHECKSUM_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "XAmzContentChecksumMismatch"})
+_NOT_AS_SENT = (ChecksumError, "the bytes that arrived do not have the checksum sent with them")
+_MEANINGS: dict[str, tuple[type[ResourceError], str]] = {
+    "BadDigest": _NOT_AS_SENT,
+    "InvalidDigest": _NOT_AS_SENT,
+    "XAmzContentSHA256Mismatch": _NOT_AS_SENT,
+    "XAmzContentChecksumMismatch": _NOT_AS_SENT,
+    "InvalidPart": (ChecksumError, "the server does not hold the parts as they were proven"),
+    "InvalidObjectState": (ArchivedObjectError, "it is in an archive storage class and must be restored first"),
+}
 _BAD_CREDENTIAL_CODES = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "ExpiredTokenException",
      "TokenRefreshRequired", "InvalidClientTokenId", "UnrecognizedClientException"}
@@ -151,12 +160,10 @@ def to_error(refusal: Refusal, place: Place, *, action: str, path: str) -> Resou
 
 
 def _judge(refusal: Refusal, place: Place) -> tuple[type[ResourceError], str, str]:
-    if refusal.code in _CHECKSUM_CODES:
-        return ChecksumError, "the bytes that arrived do not have the checksum sent with them", ""
+    if refusal.code in _MEANINGS:
+        return *_MEANINGS[refusal.code], ""
     if refusal.code in _BAD_CREDENTIAL_CODES:
         return AccessDeniedError, "the credentials are refused", CREDENTIALS_HINT
-    if refusal.code == "InvalidObjectState":
-        return ArchivedObjectError, "it is in an archive storage class and must be restored first", ""
     if _is_full(refusal):
         return StorageFullError, f"{place.endpoint} has no space or no quota left", ""
     if refusal.status == HTTPStatus.NOT_FOUND:
@@ -177,13 +184,34 @@ def missing_bucket(place: Place) -> NotFoundError:
     )
 
 
+@contextmanager
+def translated(place: Place, *, action: str, path: str) -> Iterator[None]:
+    """Turn what boto3 raises inside into our errors.
+
+    Args:
+        place: Where.
+        action: What is tried, e.g. ``list``.
+        path: The object's URI, or the bucket's.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    # ValueError: an endpoint or CA file that is none. RuntimeError: a credential process that answers expired keys.
+    except (BotoCoreError, ClientError, ValueError, RuntimeError) as error:
+        raise from_botocore(error, place, action=action, path=path) from error
+
+
 def from_botocore(error: Exception, place: Place, *, action: str, path: str) -> ResourceError:
     """The error to raise for an exception of boto3 or botocore."""
-    from botocore import exceptions as boto  # noqa: PLC0415 - 0.1 s, and only needed by who got such an exception
+    from botocore import exceptions as boto
 
     tried = f"cannot {action} {path}"
     if isinstance(error, boto.ClientError):
-        return to_error(refusal_of_client_error(error), place, action=action, path=path)
+        refusal = refusal_of_client_error(error)
+        if error.operation_name == "HeadBucket" and refusal.status == HTTPStatus.NOT_FOUND:
+            return missing_bucket(place)
+        return to_error(refusal, place, action=action, path=path)
     if isinstance(error, boto.ProfileNotFound):
         return AccessDeniedError(f"{tried}: {error} | hint: {CREDENTIALS_HINT}", path=path)
     if isinstance(
@@ -194,7 +222,8 @@ def from_botocore(error: Exception, place: Place, *, action: str, path: str) -> 
         | boto.TokenRetrievalError
         | boto.NoAuthTokenError
         | boto.SSOError
-        | boto.LoginError,
+        | boto.LoginError
+        | RuntimeError,
     ):
         return missing_credentials(tried, path, str(error))
     if isinstance(error, boto.SSLError):

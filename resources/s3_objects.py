@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from resources.errors import ChecksumError, ResourceError
+
 METADATA_PREFIX = "x-amz-meta-"
+MAX_KEY_BYTES = 1024
 CHECKSUM_HEADER = "x-amz-checksum-sha256"
 
 
@@ -89,6 +92,28 @@ def object_info(key: str, headers: Mapping[str, str]) -> ObjectInfo:
         version_id=headers.get("x-amz-version-id"),
         storage_class=headers.get("x-amz-storage-class", "STANDARD"),
     )
+
+
+def put_result(uri: str, headers: Mapping[str, str], ours: str) -> PutResult:
+    """Read the answer to an upload.
+
+    Args:
+        uri: The object's, for messages.
+        headers: Lower-case names.
+        ours: The checksum sent, as S3 writes it.
+
+    Raises:
+        ChecksumError: The server states another checksum.
+        ResourceError: The answer lacks what every S3 server answers.
+    """
+    etag, stated = headers.get("etag", ""), headers.get(CHECKSUM_HEADER)
+    if not etag:
+        raise ResourceError(f"{uri}: the server's answer to the upload has no ETag", path=uri)
+    if stated is not None and stated != ours:
+        raise ChecksumError(
+            f"{uri}: the server states SHA-256 {stated}, ours is {ours}: other bytes were stored", path=uri
+        )
+    return PutResult(etag, headers.get("x-amz-version-id"), stated)
 
 
 def metadata_headers(metadata: Mapping[str, str]) -> dict[str, str]:

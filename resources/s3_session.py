@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from resources.s3_errors import Place, from_botocore, missing_credentials
+from resources.s3_errors import Place, missing_credentials, translated
 from resources.s3_http import ANSWER_SECONDS, CONNECT_SECONDS, Server
 from resources.s3_signing import Credentials
 
@@ -69,32 +69,30 @@ def open_session(settings: Settings, client: S3Client | None = None) -> Session:
         AccessDeniedError: There are no credentials, or the profile does not exist.
         ResourceError: The settings cannot be used (e.g. an endpoint that is no URL).
     """
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - boto3 costs 0.3 s; only who talks to S3 pays
-
     path = f"s3://{settings.bucket}"
     place = Place(settings.bucket, settings.endpoint_url or "AWS", settings.region or "us-east-1")
-    try:
+    with translated(place, action="use", path=path):
         client = client or _make_client(settings)
         # The one public way to ask botocore's endpoint rules (virtual host or path, dual stack, partitions).
         signed = client.generate_presigned_url("head_object", Params={"Bucket": settings.bucket, "Key": "k"})
-    except (BotoCoreError, ValueError) as error:
-        raise from_botocore(error, place, action="use", path=path) from error
-    url = urlsplit(signed)
-    origin = url._replace(path="", query="", fragment="")
+        url = urlsplit(signed)
+        origin = url._replace(path="", query="", fragment="")
+        server = Server(origin, _tls(settings, origin.scheme), _proxy(origin.geturl()))
     region = client.meta.region_name or "us-east-1"
+    place = Place(settings.bucket, settings.endpoint_url or origin.geturl(), region)
     return Session(
         client=client,
-        server=Server(origin, _tls(settings, origin.scheme), _proxy(origin.geturl())),
+        server=server,
         base_path=url.path.removesuffix("/k"),
         region=region,
-        credentials=_credential_source(client, path),
-        place=Place(settings.bucket, settings.endpoint_url or origin.geturl(), region),
+        credentials=_credential_source(client, place),
+        place=place,
     )
 
 
 def _make_client(settings: Settings) -> S3Client:
-    import boto3  # noqa: PLC0415 - see above
-    from botocore.config import Config  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
 
     custom = settings.endpoint_url or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
     # A wildcard certificate does not cover a bucket name with dots, and few other servers have wildcard DNS.
@@ -119,16 +117,14 @@ def _make_client(settings: Settings) -> S3Client:
     )
 
 
-def _credential_source(client: S3Client, path: str) -> Callable[[], Credentials]:
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
-
-    chain: botocore.credentials.Credentials = client._get_credentials()  # type: ignore[attr-defined]  # noqa: SLF001 - botocore has no public accessor, and a given client's chain is the one to use
+def _credential_source(client: S3Client, place: Place) -> Callable[[], Credentials]:
+    # botocore has no public accessor, and a given client's own chain is the one to use.
+    chain: botocore.credentials.Credentials = client._get_credentials()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def current() -> Credentials:
-        try:
+        path = f"s3://{place.bucket}"
+        with translated(place, action="use", path=path):
             frozen = chain.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise missing_credentials(f"cannot use {path}", path, str(error)) from error
         if not frozen.access_key or not frozen.secret_key:
             raise missing_credentials(f"cannot use {path}", path, "they are empty")
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
@@ -139,7 +135,7 @@ def _credential_source(client: S3Client, path: str) -> Callable[[], Credentials]
 def _tls(settings: Settings, scheme: str) -> ssl.SSLContext | None:
     if scheme != "https":
         return None
-    from botocore.httpsession import get_cert_path  # noqa: PLC0415
+    from botocore.httpsession import get_cert_path
 
     bundle = settings.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or get_cert_path(verify=True)
     try:
@@ -149,7 +145,7 @@ def _tls(settings: Settings, scheme: str) -> ssl.SSLContext | None:
 
 
 def _proxy(url: str) -> str | None:
-    from botocore.utils import get_environ_proxies  # noqa: PLC0415
+    from botocore.utils import get_environ_proxies
 
     proxies: dict[str, str] = get_environ_proxies(url)
     return proxies.get(urlsplit(url).scheme) or proxies.get("all")

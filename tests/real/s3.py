@@ -106,6 +106,12 @@ class S3Server:
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return key["AccessKeyId"], key["SecretAccessKey"]
 
+    def remove_key(self, access_key: str) -> None:
+        """Refuse the access key from now on."""
+        iam = self.client("iam")
+        user = iam.get_access_key_last_used(AccessKeyId=access_key)["UserName"]
+        iam.delete_access_key(UserName=user, AccessKeyId=access_key)
+
     def make_bucket(self) -> str:
         name = f"test-{secrets.token_hex(6)}"
         self.client().create_bucket(Bucket=name)

@@ -47,6 +47,7 @@ def error_for(status: int, code: str = "", extra: str = "", headers: dict[str, s
         (404, "NoSuchUpload", NotFoundError, "it is not there"),
         (400, "BadDigest", ChecksumError, "checksum"),
         (400, "XAmzContentSHA256Mismatch", ChecksumError, "checksum"),
+        (400, "InvalidPart", ChecksumError, "as they were proven"),
         (503, "SlowDown", UnavailableError, "right now"),
         (500, "InternalError", UnavailableError, "right now"),
         (400, "RequestTimeout", UnavailableError, "right now"),
