@@ -4,10 +4,11 @@ VENV := .venv
 UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 LAB ?= demo-lab
+PORT ?= 3000
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: install lint test clean
+.PHONY: install demo ui lint test bench docs clean
 
 $(VENV)/.installed: pyproject.toml uv.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,6 +18,14 @@ $(VENV)/.installed: pyproject.toml uv.lock
 
 install: $(VENV)/.installed
 
+# A small lab in $(LAB), reconciled; SERVE=1 leaves the Dagster UI on http://127.0.0.1:$(PORT).
+demo: install
+	$(BIN)/fusion demo $(LAB) --port $(PORT) $(if $(SERVE),--serve)
+
+# The Dagster UI of a configured lab: make ui CONFIG=/path/to/config.toml
+ui: install
+	$(BIN)/fusion ui --port $(PORT) $(if $(CONFIG),--config $(CONFIG))
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -25,6 +34,15 @@ lint: install
 
 test: install
 	$(BIN)/pytest
+
+# Ours beside rclone, rsync and a plain loop, and the cost of planning; writes docs/benchmarks.md. Takes an hour.
+bench: install
+	$(UV) sync --quiet --frozen --all-extras --inexact --group bench
+	$(BIN)/python -m benchmarks.run --markdown
+
+# The documents that are made from the code.
+docs: install
+	$(BIN)/python -m fusion_assets.standard.document
 
 clean:
 	rm -rf $(VENV) $(LAB) .fusion
