@@ -6,11 +6,12 @@ What belongs here: who to log in as, and the grammar of ``smb://name/share/path`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from resources.errors import ResourceError
+from resources.errors import AccessDeniedError, ResourceError
 
 SCHEME = "smb://"
 
@@ -34,6 +35,22 @@ class SmbServer:
     password: str = field(default="", repr=False)
     encrypt: bool = True
     connections: int = 2
+
+
+def password_from(variable: str | None) -> str:
+    """A password, from the environment variable that config.toml names for it.
+
+    Args:
+        variable: Its name; None for an account without a password, or one the system knows (Kerberos).
+
+    Raises:
+        AccessDeniedError: The variable is not set.
+    """
+    if variable is None:
+        return ""
+    if variable not in os.environ:
+        raise AccessDeniedError(f"the environment variable {variable}, named by password_env, is not set")
+    return os.environ[variable]
 
 
 @dataclass(frozen=True, slots=True)

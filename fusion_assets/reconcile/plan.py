@@ -39,6 +39,9 @@ class Verdict(StrEnum):
 # Reasons that change what a False condition means for the plan.
 EVICTED = "Evicted"  # not on the NAS because it was moved out to make room: as it should be
 LOCKED = "Locked"  # somebody is at work on it: wait, do not worry
+# Not recorded as complete, though all that a complete record says was proven: only writing it down is missing.
+PROVEN = "Proven"
+NOT_MIRRORED = "NotMirrored"
 RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
 
 
@@ -142,8 +145,15 @@ def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...
     if not conditions[Name.ON_S3].is_true:
         return () if evicted else (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
     if not conditions[Name.RECORDED].is_true:
-        return (Step.MANIFEST_ENTRY,)
+        only_write = conditions[Name.RECORDED].reason in (PROVEN, NOT_MIRRORED) or evicted
+        return (Step.MANIFEST_ENTRY,) if only_write else _proof_steps(observed)
     return (Step.SOURCE_RELEASED,) if _may_release(desired, conditions) else ()
+
+
+def _proof_steps(observed: ObservedStudy) -> tuple[Step, ...]:
+    """Both copies are there, but nothing says that they were proven: the ledger was lost, or a run was killed."""
+    again = (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    return (Step.VALIDATED, Step.TRUENAS_COPY, *again) if observed.at_source else again
 
 
 def _may_release(desired: Desired, conditions: Conditions) -> bool:

@@ -121,7 +121,7 @@ def validate_studies(
     for name in ordered:
         report = _report(storage, name, alias=aliases.get(name), today=today, nas_root=nas_root)
         if name in twins:
-            report = _with_clash(report, [twin for twin in twins[name] if twin != name])
+            report = with_clash(report, [twin for twin in twins[name] if twin != name])
         reports.append(report)
     return tuple(reports)
 
@@ -193,8 +193,15 @@ def _report(storage: Storage, study: str, *, alias: str | None, today: date, nas
         return StudyReport(study=study, path=storage.location(study), violations=(violation,))
 
 
-def _with_clash(report: StudyReport, twins: list[str]) -> StudyReport:
-    """Each of two such studies gets the violation: whichever went ahead alone, the other would be merged into it."""
+def with_clash(report: StudyReport, twins: list[str]) -> StudyReport:
+    """The report of a study whose name is also that of others, but for case.
+
+    Each of them gets the violation: whichever went ahead alone, the other would be merged into it.
+
+    Args:
+        report: What else was found.
+        twins: The other studies.
+    """
     others = " and ".join(f"'{twin}'" for twin in twins)
     violation = Violation(
         "R1",

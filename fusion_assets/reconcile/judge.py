@@ -1,0 +1,215 @@
+"""From what was seen of a study to its conditions. Pure: the same facts always give the same conditions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+
+from fusion_assets.config import BackupSection
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
+from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
+from fusion_assets.reconcile.idle import judge_idle
+from fusion_assets.reconcile.plan import EVICTED, LOCKED, NOT_MIRRORED, PROVEN, ObservedStudy
+from resources.storage import Entry
+
+# SMB keeps times to 100 ns; anything finer is lost in the copy and is not a change.
+MTIME_GRAIN_NS = 100
+
+# Fields the ledger carries beyond the fixed ones.
+FINGERPRINT_FIELD = "fingerprint"
+REASON_FIELD = "reason"
+EVICTED_FIELD = "truenas_evicted_at"
+
+
+def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
+    """Turn what was seen of a study into its conditions.
+
+    Args:
+        facts: What `observe` gathered.
+        backup: The lab's ``[backup]`` settings, for idleness.
+        now: The time of the observation, UTC.
+    """
+    record = facts.record if isinstance(facts.record, Record) else None
+    source = facts.source if isinstance(facts.source, SourceFacts) else None
+    conditions = {
+        Name.UNLOCKED: _unlocked(facts.lock),
+        Name.IDLE: _idle(facts.source, backup, now),
+        Name.VALIDATED: _validated(facts.source, record),
+        Name.ON_TRUENAS: _on_truenas(facts.copy, source, record),
+        Name.ON_S3: _on_s3(facts.archive, facts.copy, record),
+        Name.RECORDED: _recorded(facts, source),
+        Name.SOURCE_RELEASED: _source_released(facts, record),
+    }
+    return ObservedStudy(
+        run_name=facts.run_name,
+        backup_name=facts.backup_name,
+        at_source=source is not None,
+        conditions=conditions,
+        newest_mtime_ns=source.listing.newest_mtime_ns if source else 0,
+        file_count=source.listing.file_count if source else record.file_count if record else 0,
+        total_bytes=source.listing.total_bytes if source else record.total_bytes if record else 0,
+        fingerprint=source.observation.fingerprint if source else "",
+    )
+
+
+def same_file(left: Entry, right: Entry) -> bool:
+    """Whether two files look the same without reading them: equal size, and equal mtime as far as SMB keeps it."""
+    return left.size == right.size and abs(left.mtime_ns - right.mtime_ns) < MTIME_GRAIN_NS
+
+
+def is_proven(record: Record) -> bool:
+    """Whether a record says that both copies were proven."""
+    return record.truenas_verified_at is not None and record.s3_verified_at is not None
+
+
+def _unlocked(lock: LockFacts | Unseen | None) -> Condition:
+    if lock is None:
+        return true("Unlocked")
+    if isinstance(lock, Unseen):
+        return unknown("LockUnreadable", lock.why)
+    return false("StaleLock" if lock.owner_is_gone else LOCKED, lock.description)
+
+
+def _idle(source: SourceFacts | Unseen | None, backup: BackupSection, now: datetime) -> Condition:
+    if source is None:
+        return true("NotAtSource")
+    if isinstance(source, Unseen):
+        return unknown("SourceUnseen", source.why)
+    return judge_idle(
+        source.observation,
+        now=now,
+        newest_mtime_ns=source.listing.newest_mtime_ns,
+        held_open=source.held_open,
+        idle_days=backup.idle_days,
+        settle_minutes=backup.settle_minutes,
+    )
+
+
+def _validated(source: SourceFacts | Unseen | None, record: Record | None) -> Condition:
+    if source is None:
+        return true("NotAtSource")
+    if isinstance(source, Unseen):
+        return unknown("SourceUnseen", source.why)
+    if not source.report.ok:
+        first, *more = source.report.violations
+        also = f" (and {len(more)} more)" if more else ""
+        return false("BreaksStandard", f"[{first.rule}] {first.path}: {first.message}{also}")
+    seen_broken = record is not None and record.status is Status.FAILED_VALIDATION
+    if record and seen_broken and record.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint:
+        return false("BrokenFiles", str(record.extra.get(REASON_FIELD, "")))
+    return true("Conforms")
+
+
+def _on_truenas(
+    copy: CopyFacts | Present | Unseen | None, source: SourceFacts | None, record: Record | None
+) -> Condition:
+    if isinstance(copy, Unseen):
+        return unknown("TruenasUnseen", copy.why)
+    if isinstance(copy, Present):
+        return true("Present", "a directory of its name is there; its files were not looked at")
+    if copy is None:
+        evicted_at = record.extra.get(EVICTED_FIELD) if record else None
+        return false(EVICTED, f"evicted {evicted_at}") if evicted_at else false("NotCopied")
+    if copy.checksums is None:
+        return false("CopyUnfinished", "the copy has no sidecar yet")
+    if missing := sorted(copy.checksums.keys() - copy.files.keys()):
+        return false("FilesMissing", f"in the sidecar but not on the NAS: {_some(missing)}")
+    if source:
+        return _copy_matches(copy, source)
+    total = sum(copy.files[path].size for path in copy.checksums)
+    if record and record.status is Status.COMPLETE and total != record.total_bytes:
+        return false("SizesDiffer", f"{total} bytes on the NAS, {record.total_bytes} recorded")
+    return true("Copied", _extras(copy))
+
+
+def _copy_matches(copy: CopyFacts, source: SourceFacts) -> Condition:
+    files = {entry.path: entry for entry in source.listing.files}
+    checksums = copy.checksums or {}
+    if new := sorted(files.keys() - checksums.keys()):
+        return false("SourceHasMore", f"at the source but not in the copy: {_some(new)}")
+    differing = sorted(path for path, entry in files.items() if not same_file(entry, copy.files[path]))
+    if differing:
+        return false("FilesDiffer", f"size or time differ from the source: {_some(differing)}")
+    return true("Copied", _extras(copy))
+
+
+def _extras(copy: CopyFacts) -> str:
+    extra = sorted(copy.files.keys() - (copy.checksums or {}).keys())
+    return f"also on the NAS, unknown to the sidecar: {_some(extra)}" if extra else ""
+
+
+def _on_s3(
+    archive: ArchiveFacts | Present | Unseen | None, copy: CopyFacts | Present | Unseen | None, record: Record | None
+) -> Condition:
+    if isinstance(archive, Unseen):
+        return unknown("S3Unseen", archive.why)
+    if isinstance(archive, Present):
+        return true("Present", "objects are there; they were not looked at")
+    if archive is None or (archive.sidecar_sha256 is None and not archive.sizes):
+        return false("NotArchived")
+    if archive.sidecar_sha256 is None:
+        return false("ArchiveUnfinished", "the archive has no sidecar yet")
+    if isinstance(copy, CopyFacts) and copy.checksums is not None:
+        return _archive_matches(archive, copy)
+    if record and record.status is Status.COMPLETE:
+        total = sum(archive.sizes.values())
+        complete = len(archive.sizes) >= record.file_count and total >= record.total_bytes
+        counts = f"{len(archive.sizes)} objects, {total} bytes; recorded {record.file_count}, {record.total_bytes}"
+        return true("Archived") if complete else false("ObjectsMissing", counts)
+    return unknown("NothingToCompare", "neither a copy on the NAS nor a ledger record to compare the objects with")
+
+
+def _archive_matches(archive: ArchiveFacts, copy: CopyFacts) -> Condition:
+    checksums = copy.checksums or {}
+    if archive.sidecar_sha256 != hashlib.sha256(copy.sidecar).hexdigest():
+        return false("SidecarDiffers", "the sidecar in S3 is not the one on the NAS")
+    if missing := sorted(checksums.keys() - archive.sizes.keys()):
+        return false("ObjectsMissing", f"not in S3: {_some(missing)}")
+    differing = sorted(path for path in checksums if _size_differs(path, archive, copy))
+    if differing:
+        return false("ObjectsDiffer", f"another size in S3: {_some(differing)}")
+    return true("Archived")
+
+
+def _size_differs(path: str, archive: ArchiveFacts, copy: CopyFacts) -> bool:
+    return path in copy.files and archive.sizes[path] != copy.files[path].size
+
+
+def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
+    record = facts.record
+    if isinstance(record, Unseen):
+        return unknown("LedgerUnseen", record.why)
+    if record is None:
+        return false("NotRecorded")
+    if is_proven(record) and record.status is Status.IN_PROGRESS:
+        return false(PROVEN, "both copies were proven, the record is not complete yet")
+    if record.status is not Status.COMPLETE:
+        return false("NotComplete", f"the latest record says {record.status.value}")
+    copy = facts.copy
+    if isinstance(copy, CopyFacts) and copy.checksums is not None and source:
+        total = sum(copy.files[path].size for path in copy.checksums if path in copy.files)
+        if (len(copy.checksums), total) != (record.file_count, record.total_bytes):
+            return false("RecordDiffers", f"recorded {record.file_count} files, {record.total_bytes} bytes")
+    if not facts.mirrored:
+        return false(NOT_MIRRORED, "the ledger's mirror in S3 is behind")
+    return true("Complete", f"completed {record.completed_at}")
+
+
+def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
+    if isinstance(facts.source, Unseen):
+        return unknown("SourceUnseen", facts.source.why)
+    if facts.source is not None:
+        return false("AtSource")
+    if facts.trashed:
+        return false("InTrash", "a release was begun and not finished")
+    if record and record.source_deleted_at:
+        return true("Released", f"released {record.source_deleted_at}")
+    return true("Gone", "no longer at the source, and not released by us")
+
+
+def _some(paths: Iterable[str], limit: int = 3) -> str:
+    listed = list(paths)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more

@@ -1,0 +1,135 @@
+"""A lab's places, opened: the source, the NAS, the ledger and the bucket that config.toml names.
+
+What belongs here: putting the clients together, and refusing to work on a place that is not really there. What does
+not: looking at studies (`observe`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fusion_assets.config import Config
+from fusion_assets.manifest.ledger import Ledger
+from fusion_assets.standard.validate import is_study_candidate
+from resources.errors import NotFoundError, NotMountedError
+from resources.open_storage import open_storage
+from resources.s3 import S3Bucket
+from resources.smb import SmbServer, password_from
+from resources.storage import Entry, Storage
+
+# Beside the studies, on the same volume; a name beginning with "." is never taken for a study.
+TRASH = ".fusion-trash"
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """One lab: what it declares, and clients for its places."""
+
+    config: Config
+    source: Storage
+    truenas: Storage
+    ledger: Ledger
+    bucket: S3Bucket
+
+
+@contextmanager
+def open_lab(config: Config) -> Iterator[Lab]:
+    """Open a lab's places without Dagster, and close them again.
+
+    Args:
+        config: The lab.
+
+    Yields:
+        The lab; nothing has been contacted yet.
+    """
+    servers = {
+        name: SmbServer(
+            host=server.host,
+            port=server.port,
+            username=server.username,
+            password=password_from(server.password_env),
+            encrypt=server.encrypt,
+            connections=server.connections,
+        )
+        for name, server in config.smb.items()
+    }
+    bucket = S3Bucket(
+        config.s3.bucket,
+        prefix=config.s3.prefix,
+        region=config.s3.region,
+        endpoint_url=config.s3.endpoint_url,
+        profile=config.s3.profile,
+        storage_class=config.s3.storage_class,
+        sse=config.s3.sse,
+        sse_kms_key_id=config.s3.sse_kms_key_id,
+    )
+    source = open_storage(config.source.root, servers)
+    truenas = open_storage(config.truenas.root, servers)
+    manifest = open_storage(config.manifest_root, servers)
+    try:
+        yield Lab(config, source, truenas, Ledger(manifest, bucket), bucket)
+    finally:
+        for place in (source, truenas, manifest, bucket):
+            place.close()
+
+
+def check_places(lab: Lab) -> tuple[Entry, ...]:
+    """Refuse to work on places that are not really there.
+
+    An unmounted share usually shows as an empty directory. Taken at its word it would mean "no studies", or "every
+    backup is gone". So an empty source is an error unless our own trash folder shows that we emptied it, and a NAS
+    without a ledger is an error when S3 holds the ledger's mirror.
+
+    Args:
+        lab: The lab.
+
+    Returns:
+        What is at the root of the source.
+
+    Raises:
+        NotMountedError: A root is missing, or empty where it must not be.
+        NotFoundError: The bucket does not exist.
+    """
+    lab.source.check_mounted()
+    lab.truenas.check_mounted()
+    lab.bucket.check_reachable()
+    entries = tuple(lab.source.list())
+    if not entries:
+        raise NotMountedError(
+            f"source.root {lab.source.root} is empty: a share that is not mounted looks like this | hint: mount it, or "
+            f"check source.root; a disk that is really new needs no backup yet"
+        )
+    if not lab.ledger.exists() and next(iter(lab.bucket.list("_manifest/")), None) is not None:
+        raise NotMountedError(
+            f"there is no ledger at {lab.ledger.location}, but S3 holds its mirror: truenas.root {lab.truenas.root} is "
+            f"probably not mounted | hint: mount it; if the NAS was really lost, `fusion manifest restore` brings the "
+            f"ledger back from {lab.bucket.object_uri('_manifest/')}"
+        )
+    return entries
+
+
+def source_studies(entries: tuple[Entry, ...]) -> tuple[str, ...]:
+    """The names of the studies at the root of a source.
+
+    Args:
+        entries: What is at the root.
+
+    Returns:
+        Every directory but hidden ones and the system's own, sorted.
+    """
+    return tuple(entry.name for entry in entries if is_study_candidate(entry))
+
+
+def trashed_studies(lab: Lab) -> dict[str, str]:
+    """Studies whose release was begun: their path in the trash by their name, the newest if there are several.
+
+    Args:
+        lab: The lab.
+    """
+    try:
+        entries = lab.source.list(TRASH)
+    except NotFoundError:
+        return {}
+    return {entry.name.rpartition("@")[0]: entry.path for entry in entries if "@" in entry.name}

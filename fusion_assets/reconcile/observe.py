@@ -1,0 +1,284 @@
+"""Look at a lab's studies in every place, and report what is there. Observing changes nothing anywhere.
+
+Truth is the world, not an event log: directory listings, sidecars, the ledger and S3 listings. A failed listing is not
+an empty one: what cannot be seen is `Unseen`, becomes an Unknown condition, and stops what would have depended on it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.manifest.record import Status
+from fusion_assets.reconcile.conditions import Unseen
+from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
+from fusion_assets.reconcile.idle import Memory, Observation, remember
+from fusion_assets.reconcile.judge import judge_study
+from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
+from fusion_assets.reconcile.locks import study_lock_facts
+from fusion_assets.reconcile.plan import ObservedStudy
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
+from fusion_assets.standard.rules import validate_listing
+from fusion_assets.standard.validate import with_clash
+from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
+from resources.errors import NotFoundError, ResourceError
+from resources.storage import Storage
+
+T = TypeVar("T")
+
+# Listing is waiting: for the NAS, for S3. More than this only queues at the server.
+_OBSERVERS = 8
+# The acquisition software holds its image open while it writes; the newest files are where it would be.
+_PROBED_FILES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LabObservation:
+    """What a look at the lab gave.
+
+    Attributes:
+        studies: Every study at the source or in the ledger.
+        memory: What to remember for the next observation.
+        ledger: The ledger as it was read.
+    """
+
+    studies: tuple[ObservedStudy, ...]
+    memory: Mapping[str, Observation]
+    ledger: LedgerView
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What is seen once for all studies."""
+
+    view: LedgerView
+    at_source: frozenset[str]
+    twins: Mapping[str, list[str]]
+    trashed: Mapping[str, str]
+    on_truenas: frozenset[str] | Unseen
+    on_s3: frozenset[str] | Unseen
+    stale_months: frozenset[str]
+    now: datetime
+
+
+def observe_lab(
+    lab: Lab,
+    memory: Memory,
+    *,
+    now: datetime | None = None,
+    limit: str | None = None,
+    seen: Callable[[int, int], None] | None = None,
+) -> LabObservation:
+    """Observe all studies of a lab.
+
+    Args:
+        lab: The lab.
+        memory: What was remembered after the previous observation.
+        now: The time of this one, UTC; the clock's by default.
+        limit: A glob; only studies whose run name or backup name matches are looked at.
+        seen: Called with (studies looked at so far, studies in all).
+
+    Raises:
+        NotMountedError: A root is missing, or empty where it must not be.
+        NotFoundError: The bucket does not exist.
+        ResourceError: The source or the ledger cannot be listed at all.
+    """
+    now = now or datetime.now(UTC)
+    around = _look_around(lab, source_studies(check_places(lab)), now)
+    names = [pair for pair in _known_studies(lab, around) if limit is None or _matches(limit, pair)]
+    facts: list[StudyFacts] = []
+    with ThreadPoolExecutor(_OBSERVERS, thread_name_prefix="observe") as pool:
+        for found in pool.map(lambda pair: _gather(lab, around, memory, *pair), names):
+            facts.append(found)
+            if seen:
+                seen(len(facts), len(names))
+    studies = tuple(judge_study(found, lab.config.backup, now) for found in facts)
+    observations = {
+        found.run_name: found.source.observation for found in facts if isinstance(found.source, SourceFacts)
+    }
+    kept = {name: seen for name, seen in memory.items() if name in around.at_source}
+    return LabObservation(studies, {**kept, **observations}, around.view)
+
+
+def observe_study(lab: Lab, run_name: str, memory: Memory, *, now: datetime | None = None) -> ObservedStudy:
+    """Observe one study, afresh: what a gate asks for right before something is deleted.
+
+    Args:
+        lab: The lab.
+        run_name: The study's name at the source.
+        memory: What was remembered of earlier observations.
+        now: The time, UTC; the clock's by default.
+
+    Raises:
+        ResourceError: The source's root or the ledger cannot be read.
+    """
+    now = now or datetime.now(UTC)
+    around = _look_around_one(lab, run_name, now)
+    facts = _gather(lab, around, memory, run_name, lab.config.backup_name(run_name))
+    return judge_study(facts, lab.config.backup, now)
+
+
+def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surroundings:
+    on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if e.kind == "directory"))
+    on_s3 = _attempt(lambda: frozenset(lab.bucket.list_directories("")))
+    stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
+    return _Surroundings(
+        view=lab.ledger.read(),
+        at_source=frozenset(at_source),
+        twins=_twins(lab, at_source),
+        trashed=trashed_studies(lab),
+        on_truenas=on_truenas,
+        on_s3=on_s3,
+        stale_months=frozenset() if isinstance(stale, Unseen) else stale,
+        now=now,
+    )
+
+
+def _look_around_one(lab: Lab, run_name: str, now: datetime) -> _Surroundings:
+    """The same for one study only, so that looking at each of 1,000 again does not list all of them each time."""
+    backup_name = lab.config.backup_name(run_name)
+    at_source = source_studies(check_places(lab))
+    stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
+    return _Surroundings(
+        view=lab.ledger.read(),
+        at_source=frozenset(at_source),
+        twins=_twins(lab, at_source),
+        trashed=trashed_studies(lab),
+        on_truenas=_attempt(lambda: frozenset({backup_name} if _is_directory(lab.truenas, backup_name) else ())),
+        on_s3=_attempt(lambda: frozenset({backup_name} if _any(lab.bucket.list(f"{backup_name}/")) else ())),
+        stale_months=frozenset() if isinstance(stale, Unseen) else stale,
+        now=now,
+    )
+
+
+def _is_directory(storage: Storage, path: str) -> bool:
+    try:
+        return storage.stat(path).kind == "directory"
+    except NotFoundError:
+        return False
+
+
+def _any(found: Iterable[object]) -> bool:
+    return next(iter(found), None) is not None
+
+
+def _known_studies(lab: Lab, around: _Surroundings) -> list[tuple[str, str]]:
+    at_source = {(name, lab.config.backup_name(name)) for name in around.at_source}
+    taken = {backup_name for _, backup_name in at_source}
+    recorded = {(r.run_name, name) for name, r in around.view.records.items() if name not in taken}
+    return sorted(at_source | recorded)
+
+
+def _twins(lab: Lab, names: Iterable[str]) -> dict[str, list[str]]:
+    """Studies that would become one at the destinations, each with the others: one would overwrite the other."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[lab.config.backup_name(name).casefold()].append(name)
+    return {
+        name: [other for other in sorted(group) if other != name]
+        for group in groups.values()
+        if len(group) > 1
+        for name in group
+    }
+
+
+def _matches(limit: str, names: tuple[str, str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, limit) for name in names)
+
+
+def _attempt(look: Callable[[], T]) -> T | Unseen:
+    try:
+        return look()
+    except ResourceError as error:
+        return Unseen(str(error))
+
+
+def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, backup_name: str) -> StudyFacts:
+    record = around.view.records.get(backup_name)
+    at_source = run_name in around.at_source
+    settled = not at_source and record is not None and record.status is Status.COMPLETE
+    copy: CopyFacts | Present | Unseen | None
+    archive: ArchiveFacts | Present | Unseen | None
+    if settled:
+        copy, archive = _present(around.on_truenas, backup_name), _present(around.on_s3, backup_name)
+    else:
+        copy = _attempt(lambda: _look_at_copy(lab, around, backup_name))
+        archive = _attempt(lambda: _look_at_archive(lab, around, backup_name))
+    return StudyFacts(
+        run_name=run_name,
+        backup_name=backup_name,
+        source=_attempt(lambda: _look_at_source(lab, around, memory, run_name)) if at_source else None,
+        lock=_attempt(lambda: _look_at_lock(lab, run_name)) if at_source else None,
+        copy=copy,
+        archive=archive,
+        record=record,
+        trashed=run_name in around.trashed,
+        mirrored=not around.view.months_of(backup_name) & around.stale_months,
+    )
+
+
+def _present(names: frozenset[str] | Unseen, name: str) -> Present | Unseen | None:
+    if isinstance(names, Unseen):
+        return names
+    return Present() if name in names else None
+
+
+def _look_at_source(lab: Lab, around: _Surroundings, memory: Memory, run_name: str) -> SourceFacts:
+    listing = read_listing(lab.source, run_name)
+    alias = lab.config.alias.get(run_name)
+    report = validate_listing(
+        listing, path=lab.source.location(run_name), name=alias, today=around.now.date(), nas_root=lab.truenas.root
+    )
+    if twins := around.twins.get(run_name):
+        report = with_clash(report, twins)
+    observation = remember(memory.get(run_name), listing.fingerprint(), around.now)
+    return SourceFacts(listing, report, observation, _held_open(lab, listing))
+
+
+def _held_open(lab: Lab, listing: Listing) -> str | None:
+    newest = sorted(listing.files, key=lambda entry: entry.mtime_ns, reverse=True)[:_PROBED_FILES]
+    for entry in newest:
+        held = lab.source.is_held_open(f"{listing.name}/{entry.path}")
+        if held is None:
+            return None
+        if held:
+            return entry.path
+    return None
+
+
+def _look_at_lock(lab: Lab, run_name: str) -> LockFacts | None:
+    return study_lock_facts(lab.source, run_name)
+
+
+def _look_at_copy(lab: Lab, around: _Surroundings, backup_name: str) -> CopyFacts | None:
+    if isinstance(around.on_truenas, Unseen):
+        raise ResourceError(around.on_truenas.why)
+    if backup_name not in around.on_truenas:
+        return None
+    listing = read_listing(lab.truenas, backup_name)
+    files = {entry.path: entry for entry in listing.files}
+    try:
+        sidecar = lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}")
+        return CopyFacts(files, parse_sidecar(sidecar), sidecar)
+    except (NotFoundError, SidecarError):
+        return CopyFacts(files, None)
+
+
+def _look_at_archive(lab: Lab, around: _Surroundings, backup_name: str) -> ArchiveFacts | None:
+    if isinstance(around.on_s3, Unseen):
+        raise ResourceError(around.on_s3.why)
+    if backup_name not in around.on_s3:
+        return None
+    prefix = f"{backup_name}/"
+    sizes = {found.key.removeprefix(prefix): found.size for found in lab.bucket.list(prefix)}
+    if sizes.pop(SIDECAR_NAME, None) is None:
+        return ArchiveFacts(sizes, None)
+    sidecar = lab.bucket.get_bytes(prefix + SIDECAR_NAME)
+    return ArchiveFacts(sizes, hashlib.sha256(sidecar).hexdigest() if sidecar is not None else None)

@@ -1,0 +1,146 @@
+"""Delete a source, and only one that is proven in both places: the gates, re-observed, and the deletion itself.
+
+The deletion is a rename into the trash folder on the same volume, a last look at what was renamed, and then the
+removal of exactly the files that were proven. A study that gained or changed a file between the gates and the rename is
+put back. A process killed in between leaves the study in the trash, where `finish_release` goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, same_file
+from fusion_assets.reconcile.lab import TRASH
+from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
+from fusion_assets.standard.listing import LOCK_NAME, Listing, is_own_file, read_listing
+from resources.storage import Entry, Storage
+
+
+class GateError(Exception):
+    """A gate was not True at the moment of deletion; nothing was deleted.
+
+    Attributes:
+        gates: The gates that were not True, with what was observed instead.
+    """
+
+    def __init__(self, study: str, gates: Mapping[str, str]) -> None:
+        listed = "; ".join(f"{name}: {why}" for name, why in gates.items())
+        super().__init__(f"{study} is kept at the source: {listed}")
+        self.gates = dict(gates)
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release removed from the source.
+
+    Attributes:
+        file_count: Files removed.
+        total_bytes: Their bytes.
+    """
+
+    file_count: int
+    total_bytes: int
+
+
+def release_gates(
+    observed: ObservedStudy, record: Record | None, listing: Listing, object_problems: tuple[str, ...]
+) -> dict[str, str]:
+    """The gates of a release that do not hold. Pure.
+
+    Args:
+        observed: The study as it is at this moment.
+        record: Its latest ledger record, read at this moment.
+        listing: Its directory at the source, listed at this moment.
+        object_problems: What HEAD of every object in S3 found wrong at this moment.
+
+    Returns:
+        What is wrong by gate; empty when the source may go.
+    """
+    closed = {
+        gate.value: f"{condition.reason} {condition.message}".strip()
+        for gate in RELEASE_GATES
+        if not (condition := observed.conditions[gate]).is_true
+    }
+    if record is None or record.extra.get(FINGERPRINT_FIELD) != listing.fingerprint():
+        closed["SourceUnchanged"] = "the source is not what was hashed: sizes, times or files differ from the ledger"
+    if stray := [entry.path for entry in listing.entries if _is_unarchived(entry)]:
+        closed["NothingUnarchived"] = f"these are not archived and would be lost: {', '.join(stray[:3])}"
+    if object_problems:
+        closed["EveryObject"] = "; ".join(object_problems[:3])
+    return closed
+
+
+def release_source(storage: Storage, run_name: str, listing: Listing) -> Released:
+    """Move a study into the trash and remove it there.
+
+    Args:
+        storage: The source.
+        run_name: The study.
+        listing: The listing whose gates were just found open; nothing that is not in it is removed.
+
+    Raises:
+        GateError: The study changed at the last moment; it was put back.
+        ResourceError: The source refused; what was not removed is in the trash, and the next run goes on.
+    """
+    trashed = f"{TRASH}/{run_name}@{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    storage.make_directory(TRASH)
+    storage.rename(run_name, trashed)
+    changed = _changes(_read_trashed(storage, trashed), listing)
+    if changed:
+        storage.rename(trashed, run_name)
+        raise GateError(run_name, {"SourceUnchanged": f"changed at the last moment: {', '.join(changed[:3])}"})
+    _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
+    return Released(listing.file_count, listing.total_bytes)
+
+
+def finish_release(storage: Storage, run_name: str, trashed: str, proven: Mapping[str, Entry]) -> Released:
+    """Go on with a release that was killed after the rename.
+
+    Args:
+        storage: The source.
+        run_name: The study.
+        trashed: Its path in the trash.
+        proven: The files of the NAS copy by path; only what equals them in size and mtime is removed.
+
+    Raises:
+        GateError: Something in the trash is not in the proven copy; it is kept.
+        ResourceError: The source refused.
+    """
+    listing = _read_trashed(storage, trashed)
+    unproven = [e.path for e in listing.files if e.path not in proven or not same_file(e, proven[e.path])]
+    if unproven:
+        raise GateError(run_name, {"SourceUnchanged": f"in {trashed}, not proven: {', '.join(unproven[:3])}"})
+    _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
+    return Released(listing.file_count, listing.total_bytes)
+
+
+def _is_unarchived(entry: Entry) -> bool:
+    """Links, special files, and files that only look like ours: at a source nothing but the lock is."""
+    return entry.kind in ("symlink", "other") or (
+        entry.kind == "file" and is_own_file(entry.path) and entry.path != LOCK_NAME
+    )
+
+
+def _read_trashed(storage: Storage, trashed: str) -> Listing:
+    return read_listing(storage, trashed)
+
+
+def _changes(found: Listing, proven: Listing) -> list[str]:
+    """Paths in the trash that are new or differ; a lock and other files of our own are no change."""
+    before = {entry.path: entry for entry in proven.files}
+    now = {entry.path: entry for entry in found.files}
+    return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+
+
+def _remove_proven(storage: Storage, trashed: str, proven: Mapping[str, Entry]) -> None:
+    """Remove the proven files, then whatever directories are empty; a file that appeared meanwhile keeps its own."""
+    for entry in reversed(list(storage.walk(trashed))):
+        path = entry.path.removeprefix(f"{trashed}/")
+        if entry.kind == "directory":
+            storage.remove_directory(entry.path)
+        elif path == LOCK_NAME or (path in proven and same_file(storage.stat(entry.path), proven[path])):
+            storage.remove_file(entry.path)
+    storage.remove_directory(trashed)

@@ -1,0 +1,416 @@
+"""Carry out one step of a plan on one study, and write down in the ledger how far it came.
+
+No Dagster here: `studies` calls these and reports what they return. Each step looks at the world again before it acts,
+so that it can be run alone, twice, or after a crash. Each returns plain data, or raises: `InvalidStudyError` for what
+only a person can cure, a transfer error or `ResourceError` for the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from fusion_assets.integrity.health import HealthWarning, scan_health_check
+from fusion_assets.integrity.structure import StructureReport, check_structure
+from fusion_assets.manifest.mirror import MirrorError
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.manifest.table import check_table
+from fusion_assets.reconcile.idle import Memory, Observation
+from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, is_proven
+from fusion_assets.reconcile.lab import Lab, trashed_studies
+from fusion_assets.reconcile.observe import observe_study
+from fusion_assets.reconcile.release import GateError, Released, finish_release, release_gates, release_source
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
+from fusion_assets.standard.report import StudyReport
+from fusion_assets.standard.rules import validate_listing
+from fusion_assets.transfer import (
+    ArchiveOutcome,
+    CopyOutcome,
+    TransferOptions,
+    archive_copy,
+    check_archive,
+    copy_and_archive,
+    copy_study,
+)
+from fusion_assets.transfer.errors import TransferError
+from fusion_assets.transfer.progress import ProgressSink
+from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
+from resources.errors import NotFoundError, ResourceError
+
+# Fields the ledger carries beyond the fixed ones.
+SIDECAR_FIELD = "sidecar_sha256"
+HOST_FIELD = "host"
+
+
+class InvalidStudyError(Exception):
+    """The study breaks the naming standard or holds a broken file; trying again cannot help."""
+
+
+class LedgerError(Exception):
+    """The ledger does not say what it must say before a record is completed."""
+
+
+PERMANENT_ERRORS = (InvalidStudyError, LedgerError, TransferError, SidecarError)
+"""What trying again cannot cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What the validation of a study found."""
+
+    listing: Listing
+    report: StudyReport
+    structure: StructureReport
+    health: tuple[HealthWarning, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that stops the study, one sentence each."""
+        return tuple(str(found) for found in (*self.report.violations, *self.structure.blocking))
+
+
+def validate(lab: Lab, run_name: str) -> Validation:
+    """Judge a study's names and the structure of its files.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+
+    Returns:
+        What was found; whether that stops the study is for the caller to report, then `refuse_invalid`.
+
+    Raises:
+        ResourceError: The source could not be read: unknown, not invalid.
+    """
+    listing = read_listing(lab.source, run_name)
+    report = validate_listing(
+        listing,
+        path=lab.source.location(run_name),
+        name=lab.config.alias.get(run_name),
+        nas_root=lab.truenas.root,
+    )
+    structure = check_structure(lab.source, run_name, listing.files)
+    return Validation(listing, report, structure, tuple(scan_health_check(listing.files)))
+
+
+def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
+    """Write an invalid study into the ledger, once, and raise.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        validation: What `validate` found.
+
+    Raises:
+        InvalidStudyError: There is any problem; the message names the first and counts the others.
+    """
+    if not validation.problems:
+        return
+    first, *more = validation.problems
+    reason = f"{first} (and {len(more)} more)" if more else first
+    draft = _draft(lab, run_name, validation.listing)
+    _append_once(lab, replace(draft, status=Status.FAILED_VALIDATION, extra={**draft.extra, REASON_FIELD: reason}))
+    raise InvalidStudyError(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What came of copying, archiving, or both in one pass; None for what was not asked for."""
+
+    copy: CopyOutcome | None
+    archive: ArchiveOutcome | None
+
+
+def transfer(
+    lab: Lab, run_name: str, *, copying: bool, archiving: bool, options: TransferOptions, progress: ProgressSink
+) -> Transferred:
+    """Copy a study to the NAS, archive it in S3, or both in one pass (one source read, one NAS write, one NAS read).
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        copying: Whether to copy it from the source.
+        archiving: Whether to archive it from the copy.
+        options: Part size, workers, bandwidth.
+        progress: Told how far it is.
+
+    Returns:
+        What was moved and proven. With both, a failed archive beside a finished copy is in ``archive.error``, and the
+        ledger says ``failed_s3``; the caller reports the copy, then raises it.
+
+    Raises:
+        TransferError: The copy failed; the ledger says ``failed_truenas``.
+        ResourceError: A place failed; the ledger says which.
+    """
+    listing = read_listing(lab.source, run_name) if copying else None
+    draft = _draft(lab, run_name, listing)
+    if not _is_complete(lab, draft):
+        _append_once(lab, draft)
+    try:
+        done = _move(lab, draft, listing, archiving=archiving, options=options, progress=progress)
+    except (TransferError, ResourceError) as error:
+        _record_failure(lab, draft, Status.FAILED_TRUENAS if copying else Status.FAILED_S3, error)
+        raise
+    proven = _proven(lab, draft, done)
+    if done.archive and done.archive.error:
+        _record_failure(lab, proven, Status.FAILED_S3, done.archive.error)
+    elif not _is_complete(lab, proven):
+        _append_once(lab, proven)
+    return done
+
+
+def _move(
+    lab: Lab,
+    draft: Record,
+    listing: Listing | None,
+    *,
+    archiving: bool,
+    options: TransferOptions,
+    progress: ProgressSink,
+) -> Transferred:
+    names = {"run_name": draft.run_name, "backup_name": draft.backup_name}
+    if listing is None:
+        archive = archive_copy(
+            lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
+        )
+        return Transferred(None, archive)
+    if not archiving:
+        copy = copy_study(lab.source, lab.truenas, **names, entries=listing.entries, options=options, progress=progress)
+        return Transferred(copy, None)
+    both = copy_and_archive(
+        lab.source, lab.truenas, lab.bucket, **names, entries=listing.entries, options=options, progress=progress
+    )
+    return Transferred(*both)
+
+
+def refuse_unarchived(done: Transferred) -> None:
+    """Raise what went wrong with the archive of a pass whose copy succeeded, after the copy was reported.
+
+    Raises:
+        TransferError: The archive failed.
+        ResourceError: S3 failed.
+    """
+    if done.archive and done.archive.error:
+        raise done.archive.error
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the ledger says of a study now.
+
+    Attributes:
+        record: Its latest record.
+        appended: Whether this step wrote it.
+        failures: Rows of the folded table that break its schema.
+        bad_lines: Lines that cannot be read.
+        studies: How many studies the ledger knows.
+        location: Where the ledger is.
+        mirror: Where its mirror is.
+    """
+
+    record: Record
+    appended: bool
+    failures: tuple[Mapping[str, str], ...]
+    bad_lines: tuple[str, ...]
+    studies: int
+    location: str
+    mirror: str
+
+
+def record_entry(lab: Lab, run_name: str) -> Recorded:
+    """Write ``complete`` into the ledger, if both copies were proven, and bring its mirror up to date.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+
+    Raises:
+        LedgerError: The ledger does not say that what is on the NAS now was proven in both places.
+        ResourceError: The NAS or S3 failed.
+    """
+    backup_name = lab.config.backup_name(run_name)
+    view = lab.ledger.read()
+    record = view.records.get(backup_name)
+    if record is None or not is_proven(record):
+        raise LedgerError(
+            f"the ledger does not say that {run_name} was proven in both places | hint: run truenas_copy and "
+            "s3_archive first; they move nothing that is there already"
+        )
+    _check_still_proven(lab, record)
+    appended = record.status is not Status.COMPLETE
+    if appended:
+        record = replace(record, status=Status.COMPLETE, completed_at=_now())
+        lab.ledger.append(record)
+    for month in lab.ledger.stale_mirrors():
+        lab.ledger.mirror(month)
+    view = lab.ledger.read()
+    return Recorded(
+        record=view.records[backup_name],
+        appended=appended,
+        failures=tuple(check_table(view)),
+        bad_lines=tuple(f"{bad.file}:{bad.line}: {bad.reason}" for bad in view.bad_lines),
+        studies=len(view.records),
+        location=lab.ledger.location,
+        mirror=lab.bucket.object_uri("_manifest/"),
+    )
+
+
+def release(lab: Lab, run_name: str, memory: Memory) -> Released:
+    """Delete a study's source, if every gate is open at this moment.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        memory: What was remembered of earlier observations, for the settle time; the time it was hashed counts too.
+
+    Raises:
+        GateError: A gate is closed; the source is kept.
+        ResourceError: A place could not be asked, or refused.
+    """
+    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    trashed = trashed_studies(lab).get(run_name)
+    if trashed and not is_at_source(lab, run_name):
+        released = _finish(lab, run_name, record, trashed)
+    else:
+        observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
+        listing = read_listing(lab.source, run_name)
+        closed = release_gates(observed, record, listing, _object_problems(lab, run_name))
+        if closed:
+            raise GateError(run_name, closed)
+        released = release_source(lab.source, run_name, listing)
+    if record:
+        _append(lab, replace(record, source_deleted_at=_now()))
+    return released
+
+
+def is_at_source(lab: Lab, run_name: str) -> bool:
+    """Whether the study's directory is at the source.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+    """
+    try:
+        return lab.source.stat(run_name).kind == "directory"
+    except NotFoundError:
+        return False
+
+
+def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Released:
+    """A release that was killed: the same proofs again, the trash in the place of the source."""
+    backup_name = lab.config.backup_name(run_name)
+    if record is None or record.status is not Status.COMPLETE:
+        raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
+    if problems := _object_problems(lab, run_name):
+        raise GateError(run_name, {"EveryObject": "; ".join(problems[:3])})
+    checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
+    copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
+    return finish_release(lab.source, run_name, trashed, copies)
+
+
+def _object_problems(lab: Lab, run_name: str) -> tuple[str, ...]:
+    return tuple(str(problem) for problem in check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name)))
+
+
+def _hashed_at(run_name: str, record: Record | None) -> Memory:
+    """The moment the study was hashed is an observation of it, too."""
+    if record is None or record.started_at is None or FINGERPRINT_FIELD not in record.extra:
+        return {}
+    return {run_name: Observation(str(record.extra[FINGERPRINT_FIELD]), record.started_at)}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _draft(lab: Lab, run_name: str, listing: Listing | None) -> Record:
+    """The record of a backup that begins now, or that goes on from what the ledger knows when there is no listing."""
+    backup_name = lab.config.backup_name(run_name)
+    latest = lab.ledger.read().records.get(backup_name)
+    fingerprint = listing.fingerprint() if listing else None
+    if latest and (fingerprint is None or latest.extra.get(FINGERPRINT_FIELD) == fingerprint):
+        extra = {name: value for name, value in latest.extra.items() if name != REASON_FIELD}
+        return replace(latest, status=Status.IN_PROGRESS, completed_at=None, source_deleted_at=None, extra=extra)
+    return Record(
+        backup_name=backup_name,
+        run_name=run_name,
+        source_path=lab.source.location(run_name),
+        truenas_path=lab.truenas.location(backup_name),
+        s3_uri=lab.bucket.object_uri(backup_name),
+        file_count=listing.file_count if listing else 0,
+        total_bytes=listing.total_bytes if listing else 0,
+        started_at=_now(),
+        truenas_verified_at=None,
+        s3_verified_at=None,
+        completed_at=None,
+        source_deleted_at=None,
+        status=Status.IN_PROGRESS,
+        extra={FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname()} if fingerprint else {},
+    )
+
+
+def _is_complete(lab: Lab, record: Record) -> bool:
+    """Whether the ledger says ``complete`` of this very state of the study: then there is nothing to add."""
+    latest = lab.ledger.read().records.get(record.backup_name)
+    if latest is None or latest.status is not Status.COMPLETE:
+        return False
+    same = (FINGERPRINT_FIELD, SIDECAR_FIELD)
+    return all(latest.extra.get(name) == record.extra.get(name) for name in same)
+
+
+def _proven(lab: Lab, draft: Record, done: Transferred) -> Record:
+    """What the ledger is to say after a transfer: what was proven, when, and of which bytes."""
+    now = _now()
+    archived = done.archive is not None and done.archive.error is None
+    proofs = done.copy.proofs if done.copy else done.archive.proofs if done.archive else ()
+    sidecar = lab.truenas.read_file(f"{draft.backup_name}/{SIDECAR_NAME}")
+    return replace(
+        draft,
+        file_count=len(proofs),
+        total_bytes=sum(proof.size for proof in proofs),
+        truenas_verified_at=now if done.copy else draft.truenas_verified_at,
+        s3_verified_at=now if archived else None,
+        extra={**draft.extra, SIDECAR_FIELD: hashlib.sha256(sidecar).hexdigest()},
+    )
+
+
+def _check_still_proven(lab: Lab, record: Record) -> None:
+    """What was proven must be what is on the NAS now; a copy evicted after completion has nothing to compare."""
+    try:
+        sidecar = lab.truenas.read_file(f"{record.backup_name}/{SIDECAR_NAME}")
+    except NotFoundError:
+        if record.status is Status.COMPLETE:
+            return
+        raise
+    if hashlib.sha256(sidecar).hexdigest() != record.extra.get(SIDECAR_FIELD):
+        raise LedgerError(
+            f"the sidecar of {record.backup_name} is not the one the ledger knows | hint: run truenas_copy and "
+            "s3_archive again; they move nothing that is proven already"
+        )
+
+
+def _append(lab: Lab, record: Record) -> None:
+    """Append; a mirror that is behind is seen by the next plan, and must not stop what is at hand."""
+    with suppress(MirrorError):
+        lab.ledger.append(record)
+
+
+def _append_once(lab: Lab, record: Record) -> None:
+    """Append, unless the ledger says just that already: a second run must change nothing."""
+    latest = lab.ledger.read().history(record.backup_name)[-1:]
+    if not latest or _meaning(latest[0]) != _meaning(record):
+        _append(lab, record)
+
+
+def _meaning(record: Record) -> Record:
+    return replace(record, started_at=None)
+
+
+def _record_failure(lab: Lab, draft: Record, status: Status, error: Exception) -> None:
+    """Write down that a step failed; when even that fails, the step's own error matters more."""
+    with suppress(ResourceError):
+        _append_once(lab, replace(draft, status=status, extra={**draft.extra, REASON_FIELD: str(error)}))

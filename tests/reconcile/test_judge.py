@@ -1,0 +1,182 @@
+"""From what was seen to conditions: what each finding in the lab means."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fusion_assets.config import BackupSection
+from fusion_assets.manifest.record import Record
+from fusion_assets.manifest.record import Status as LedgerStatus
+from fusion_assets.reconcile.conditions import Name, Status, Unseen
+from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
+from fusion_assets.reconcile.idle import Observation
+from fusion_assets.reconcile.judge import judge_study
+from fusion_assets.reconcile.plan import EVICTED, NOT_MIRRORED, PROVEN, ObservedStudy
+from fusion_assets.standard.listing import Listing
+from fusion_assets.standard.report import StudyReport, Violation
+from resources.storage import Entry
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+OLD = int((NOW - timedelta(days=90)).timestamp()) * 10**9
+STUDY = "20260105_WW_HCC_run1"
+FILES = (Entry("a.xpd", "file", 10, OLD), Entry("a/Scan1/a.qptiff", "file", 1000, OLD))
+CHECKSUMS = {entry.path: hashlib.sha256(entry.path.encode()).hexdigest() for entry in FILES}
+SIDECAR = b"sidecar"
+SIDECAR_SHA256 = hashlib.sha256(SIDECAR).hexdigest()
+BACKUP = BackupSection(idle_days=30, settle_minutes=30)
+
+SOURCE = SourceFacts(
+    listing=Listing(STUDY, FILES),
+    report=StudyReport(STUDY, f"/instrument/{STUDY}"),
+    observation=Observation(Listing(STUDY, FILES).fingerprint(), NOW - timedelta(hours=2)),
+)
+COPY = CopyFacts({entry.path: entry for entry in FILES}, CHECKSUMS, SIDECAR)
+ARCHIVE = ArchiveFacts({entry.path: entry.size for entry in FILES}, SIDECAR_SHA256)
+RECORD = Record(
+    backup_name=STUDY,
+    run_name=STUDY,
+    source_path=f"/instrument/{STUDY}",
+    truenas_path=f"/nas/{STUDY}",
+    s3_uri=f"s3://bucket/{STUDY}",
+    file_count=2,
+    total_bytes=1010,
+    started_at=NOW - timedelta(days=2),
+    truenas_verified_at=NOW - timedelta(days=2),
+    s3_verified_at=NOW - timedelta(days=2),
+    completed_at=NOW - timedelta(days=2),
+    source_deleted_at=None,
+    status=LedgerStatus.COMPLETE,
+    extra={"fingerprint": SOURCE.observation.fingerprint},
+)
+FACTS = StudyFacts(STUDY, STUDY, source=SOURCE, lock=None, copy=COPY, archive=ARCHIVE, record=RECORD)
+
+
+def judged(**changes: object) -> ObservedStudy:
+    return judge_study(replace(FACTS, **changes), BACKUP, NOW)
+
+
+def reason(name: Name, **changes: object) -> tuple[Status, str]:
+    condition = judged(**changes).conditions[name]
+    return condition.status, condition.reason
+
+
+def test_an_archived_study_has_all_conditions_but_the_release() -> None:
+    conditions = judged().conditions
+    assert [name for name in Name if not conditions[name].is_true] == [Name.SOURCE_RELEASED]
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("source", Name.IDLE),
+        ("source", Name.VALIDATED),
+        ("source", Name.SOURCE_RELEASED),
+        ("lock", Name.UNLOCKED),
+        ("copy", Name.ON_TRUENAS),
+        ("archive", Name.ON_S3),
+        ("record", Name.RECORDED),
+    ],
+)
+def test_a_failed_listing_is_unknown_and_never_false(place: str, name: Name) -> None:
+    assert reason(name, **{place: Unseen("the NAS did not answer")})[0] is Status.UNKNOWN
+
+
+def test_a_study_that_breaks_the_standard_says_which_rule_first() -> None:
+    broken = replace(SOURCE.report, violations=(Violation("R1", STUDY, "has 3 fields", "rename it"),))
+    condition = judged(source=replace(SOURCE, report=broken)).conditions[Name.VALIDATED]
+    assert (condition.status, condition.reason) == (Status.FALSE, "BreaksStandard")
+    assert "[R1]" in condition.message
+
+
+def test_a_broken_image_found_before_is_not_read_again_until_the_study_changes() -> None:
+    failed = replace(RECORD, status=LedgerStatus.FAILED_VALIDATION)
+    assert reason(Name.VALIDATED, record=failed) == (Status.FALSE, "BrokenFiles")
+    repaired = replace(failed, extra={"fingerprint": "another"})
+    assert reason(Name.VALIDATED, record=repaired) == (Status.TRUE, "Conforms")
+
+
+def test_a_copy_without_its_sidecar_is_unfinished() -> None:
+    assert reason(Name.ON_TRUENAS, copy=replace(COPY, checksums=None)) == (Status.FALSE, "CopyUnfinished")
+
+
+def test_a_file_missing_on_the_nas_is_noticed() -> None:
+    files = {FILES[0].path: FILES[0]}
+    assert reason(Name.ON_TRUENAS, copy=replace(COPY, files=files)) == (Status.FALSE, "FilesMissing")
+
+
+def test_a_truncated_file_on_the_nas_is_noticed() -> None:
+    files = {**COPY.files, FILES[1].path: replace(FILES[1], size=999)}
+    assert reason(Name.ON_TRUENAS, copy=replace(COPY, files=files)) == (Status.FALSE, "FilesDiffer")
+
+
+def test_a_copy_truncated_after_the_release_is_noticed_by_its_recorded_size() -> None:
+    files = {**COPY.files, FILES[1].path: replace(FILES[1], size=999)}
+    found = reason(Name.ON_TRUENAS, source=None, copy=replace(COPY, files=files))
+    assert found == (Status.FALSE, "SizesDiffer")
+
+
+def test_a_study_that_grew_after_it_was_copied_is_copied_again() -> None:
+    grown = replace(SOURCE, listing=Listing(STUDY, (*FILES, Entry("b.xpd", "file", 1, OLD))))
+    assert reason(Name.ON_TRUENAS, source=grown) == (Status.FALSE, "SourceHasMore")
+
+
+def test_times_that_smb_keeps_to_100_ns_are_not_a_change() -> None:
+    files = {path: replace(entry, mtime_ns=entry.mtime_ns - 99) for path, entry in COPY.files.items()}
+    assert reason(Name.ON_TRUENAS, copy=replace(COPY, files=files))[0] is Status.TRUE
+
+
+def test_a_strange_file_on_the_nas_is_named_and_does_not_undo_the_copy() -> None:
+    files = {**COPY.files, "strange.txt": Entry("strange.txt", "file", 1, OLD)}
+    condition = judged(copy=replace(COPY, files=files)).conditions[Name.ON_TRUENAS]
+    assert condition.is_true
+    assert "strange.txt" in condition.message
+
+
+def test_an_evicted_copy_is_evicted_and_not_lost() -> None:
+    evicted = replace(RECORD, extra={**RECORD.extra, "truenas_evicted_at": "2026-05-01T00:00:00Z"})
+    assert reason(Name.ON_TRUENAS, copy=None, record=evicted) == (Status.FALSE, EVICTED)
+    assert reason(Name.ON_TRUENAS, copy=None) == (Status.FALSE, "NotCopied")
+
+
+def test_an_object_missing_or_altered_in_s3_is_noticed() -> None:
+    less = {FILES[0].path: FILES[0].size}
+    assert reason(Name.ON_S3, archive=replace(ARCHIVE, sizes=less)) == (Status.FALSE, "ObjectsMissing")
+    other = {**ARCHIVE.sizes, FILES[1].path: 1}
+    assert reason(Name.ON_S3, archive=replace(ARCHIVE, sizes=other)) == (Status.FALSE, "ObjectsDiffer")
+    assert reason(Name.ON_S3, archive=replace(ARCHIVE, sidecar_sha256=None)) == (Status.FALSE, "ArchiveUnfinished")
+    assert reason(Name.ON_S3, archive=replace(ARCHIVE, sidecar_sha256="0" * 64)) == (Status.FALSE, "SidecarDiffers")
+    assert reason(Name.ON_S3, archive=None) == (Status.FALSE, "NotArchived")
+
+
+def test_an_archive_that_nothing_can_be_compared_with_is_unknown() -> None:
+    assert reason(Name.ON_S3, copy=None, record=None) == (Status.UNKNOWN, "NothingToCompare")
+
+
+def test_a_run_killed_before_its_last_line_in_the_ledger_only_has_that_line_to_write() -> None:
+    unfinished = replace(RECORD, status=LedgerStatus.IN_PROGRESS, completed_at=None)
+    assert reason(Name.RECORDED, record=unfinished) == (Status.FALSE, PROVEN)
+    unproven = replace(unfinished, s3_verified_at=None)
+    assert reason(Name.RECORDED, record=unproven) == (Status.FALSE, "NotComplete")
+
+
+def test_a_mirror_that_is_behind_is_not_recorded_yet() -> None:
+    assert reason(Name.RECORDED, mirrored=False) == (Status.FALSE, NOT_MIRRORED)
+
+
+def test_a_lock_is_waited_for_while_its_owner_may_live_and_reported_when_it_is_gone() -> None:
+    assert reason(Name.UNLOCKED, lock=LockFacts("by pid 1", owner_is_gone=False)) == (Status.FALSE, "Locked")
+    assert reason(Name.UNLOCKED, lock=LockFacts("by pid 1", owner_is_gone=True)) == (Status.FALSE, "StaleLock")
+
+
+def test_a_released_study_needs_no_look_into_its_copies() -> None:
+    released = replace(RECORD, source_deleted_at=NOW)
+    study = judged(source=None, copy=Present(), archive=Present(), record=released)
+    assert all(condition.is_true for condition in study.conditions.values())
+
+
+def test_a_study_left_in_the_trash_by_a_crash_is_not_released_yet() -> None:
+    assert reason(Name.SOURCE_RELEASED, source=None, trashed=True) == (Status.FALSE, "InTrash")
