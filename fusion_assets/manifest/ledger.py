@@ -1,0 +1,264 @@
+"""The ledger's files on the NAS: ``YYYY-MM.jsonl``, append-only, one writer at a time, mirrored to S3.
+
+What belongs here: reading the months, the durable append under the lock, the repair of an end that a crash tore, and
+when the mirror is brought up to date. What does not: what a line says (`record`), which line counts (`fold`), the
+mirror's own rules (`mirror`), and whether a missing directory is a first run or a NAS that is not mounted (the caller,
+who sees the NAS, decides).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from fusion_assets.manifest.fold import BadLine, LedgerView, fold, torn_end
+from fusion_assets.manifest.mirror import (
+    MirrorConflictError,
+    MirrorError,
+    MirrorState,
+    compare,
+    get_month,
+    is_mirrored,
+    join,
+    mirrored_sizes,
+    put_month,
+)
+from fusion_assets.manifest.record import Record, parse_line
+from resources.errors import ChecksumError, NotFoundError, NotMountedError
+from resources.lockfile import LockHeldError, hold, new_lock
+from resources.s3 import S3Bucket
+from resources.storage import Storage, replace_file
+
+__all__ = ["LOCK_NAME", "BadLine", "Ledger", "LedgerView", "MirrorConflictError", "MirrorError", "MirrorState"]
+
+LOCK_NAME = ".manifest.lock"
+
+_MONTH_FILE = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.jsonl")
+# An append holds the lock for milliseconds, and for minutes while S3 does not answer and is tried again.
+_PATIENCE_SECONDS = 180.0
+
+
+class Ledger:
+    """The ledger of a lab. Safe to use from several threads, processes and hosts at once.
+
+    Args:
+        storage: Its root is the ledger's directory (``manifest_root``), made by whoever sees that the NAS is mounted.
+        bucket: Where the mirror is kept; None for none. Not one with an archive storage class: the mirror is rewritten
+            by every append and must be readable at once.
+        patience: Seconds to wait for another writer.
+    """
+
+    def __init__(
+        self, storage: Storage, bucket: S3Bucket | None = None, *, patience: float = _PATIENCE_SECONDS
+    ) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._patience = patience
+        self._threads = threading.Lock()
+
+    @property
+    def location(self) -> str:
+        """The ledger's directory, as a person would write it."""
+        return self._storage.location("")
+
+    def exists(self) -> bool:
+        """Whether there is a directory for it.
+
+        Raises:
+            ResourceError: That cannot be seen.
+        """
+        try:
+            self._storage.list()
+        except (NotFoundError, NotMountedError):
+            return False
+        return True
+
+    def read(self) -> LedgerView:
+        """Read all months and fold them.
+
+        Raises:
+            ResourceError: The ledger cannot be listed or read; a directory that does not exist is an empty view.
+        """
+        try:
+            sizes = self._sizes()
+        except (NotFoundError, NotMountedError):
+            return LedgerView(exists=False)
+        return fold((_file(month), self._storage.read_file(_file(month))) for month in sorted(sizes))
+
+    def append(self, record: Record, *, now: datetime | None = None) -> str:
+        """Add a record, durably, and bring the mirror up to date.
+
+        Args:
+            record: What happened.
+            now: The time, UTC, that chooses the month; the clock's by default.
+
+        Returns:
+            The month it was written to, ``YYYY-MM``.
+
+        Raises:
+            RecordError: It cannot be written, or could not be read again; nothing was written.
+            LockHeldError: Another writer kept the ledger locked; nothing was written.
+            NotMountedError: There is no such directory, and none is made: from here, a NAS that is not mounted looks
+                just like a new one.
+            MirrorError: The record is safely in the ledger, but its copy in S3 is behind.
+            ResourceError: The storage refused. What it wrote of the line, if anything, the next append sets aside.
+        """
+        line = record.to_line()
+        parse_line(line)
+        with self._writing():
+            month = self._prepare_month(now or datetime.now(UTC))
+            self._storage.append(_file(month), line)
+            content = self._storage.read_file(_file(month), uncached=True)
+            if not content.endswith(line):
+                place = self._storage.location(_file(month))
+                raise ChecksumError(f"{place} does not end with the line just written to it; run again", path=place)
+            if self._bucket:
+                put_month(self._bucket, month, content)
+        return month
+
+    def mirror(self, month: str, *, overwrite: bool = False) -> None:
+        """Bring the mirror of one month up to date.
+
+        Args:
+            month: ``YYYY-MM``.
+            overwrite: Even if it holds something else than the beginning of the file, as after an edit by hand.
+
+        Raises:
+            NotFoundError: There is no such month.
+            MirrorError: S3 did not take it, or `overwrite` is needed.
+            LockHeldError: Another writer kept the ledger locked.
+        """
+        if not self._bucket:
+            return
+        with self._writing():
+            self._repair(month)
+            put_month(self._bucket, month, self._storage.read_file(_file(month)), overwrite=overwrite)
+
+    def mirror_state(self, *, thorough: bool = False) -> list[MirrorState]:
+        """Compare all months with their mirror: one listing on each side.
+
+        Args:
+            thorough: Also compare SHA-256: one HEAD and one file read for each month.
+
+        Raises:
+            ResourceError: Either side cannot be listed.
+        """
+        if not self._bucket:
+            return []
+        try:
+            sizes = self._sizes()
+        except (NotFoundError, NotMountedError):
+            sizes = {}
+        states = compare(sizes, mirrored_sizes(self._bucket))
+        if not thorough:
+            return states
+        return [
+            MirrorState(
+                state.month, state.size, state.mirrored_size, same=state.same and self._is_mirrored(state.month)
+            )
+            for state in states
+        ]
+
+    def stale_mirrors(self) -> list[str]:
+        """The months whose file and mirror differ in size, or that one side lacks; one listing on each side."""
+        return [state.month for state in self.mirror_state() if not state.same]
+
+    def restore_from_mirror(self) -> list[str]:
+        """Bring back from S3 what the NAS has lost: whole months, or lines of a month. Nothing the NAS has is lost.
+
+        Returns:
+            The months that were written.
+
+        Raises:
+            NotMountedError: There is no directory to write to.
+            ResourceError: Either side refused; months already written are whole, and running again goes on.
+        """
+        if not self._bucket:
+            return []
+        written = []
+        with self._writing():
+            for month in sorted(mirrored_sizes(self._bucket)):
+                content = self._content(month)
+                joined = join(get_month(self._bucket, month), content or b"")
+                if joined != content:
+                    replace_file(self._storage, _file(month), joined)
+                    put_month(self._bucket, month, joined)
+                    written.append(month)
+        return written
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the only writer, of all threads, processes and hosts."""
+        place = self._storage.location(LOCK_NAME)
+        try:
+            with (
+                self._threads,
+                hold(self._storage, new_lock(LOCK_NAME, with_process=True), patience=self._patience),
+            ):
+                yield
+        except LockHeldError as held:
+            raise LockHeldError(
+                f"the ledger {self.location} was locked for more than {self._patience:.0f} s by {held.state.text} | "
+                f"hint: try again later; if that process is certainly gone, delete {place}",
+                held.state,
+                path=place,
+            ) from held
+
+    def _prepare_month(self, now: datetime) -> str:
+        """The month to append to, its file ready to be appended to.
+
+        Never one before the newest there is: the order of lines must be the order of events, even if the clock of the
+        host that wrote last was ahead of this one's.
+        """
+        newest = max(self._sizes(), default="")
+        if newest:
+            self._repair(newest)
+        return max(newest, f"{now.astimezone(UTC):%Y-%m}")
+
+    def _repair(self, month: str) -> None:
+        """Make a month's file end with a whole line, after an append that was cut short by a crash or a full disk."""
+        content = self._storage.read_file(_file(month))
+        torn = torn_end(content)
+        if not torn:
+            return
+        if _is_whole(torn):
+            self._storage.append(_file(month), b"\n")
+            return
+        aside, fragment = f"{month}.torn", torn + b"\n"
+        if not (self._read(aside) or b"").endswith(fragment):  # killed right here, the next repair finds it done
+            self._storage.append(aside, fragment)
+        replace_file(self._storage, _file(month), content.removesuffix(torn))
+
+    def _is_mirrored(self, month: str) -> bool:
+        content = self._content(month)
+        return self._bucket is not None and content is not None and is_mirrored(self._bucket, month, content)
+
+    def _content(self, month: str) -> bytes | None:
+        return self._read(_file(month))
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._storage.read_file(path)
+        except NotFoundError:
+            return None
+
+    def _sizes(self) -> dict[str, int]:
+        """The months there are, with the bytes of their files, from one listing."""
+        found = ((_MONTH_FILE.fullmatch(entry.name), entry) for entry in self._storage.list())
+        return {match[1]: entry.size for match, entry in found if match and entry.kind == "file"}
+
+
+def _file(month: str) -> str:
+    return f"{month}.jsonl"
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether only the LF is missing: a JSON object is complete exactly when its last brace is there."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,132 @@
+"""Which record counts, and what is made of lines that are none."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion_assets.manifest.fold import BadLine, fold, latest, read_lines
+from fusion_assets.manifest.record import Record, Status
+from tests.manifest.records import record, records
+
+histories = st.lists(
+    st.builds(
+        lambda name, status, count: record(backup_name=name, status=status, file_count=count),
+        st.sampled_from("abc"), st.sampled_from(Status), st.integers(0, 10**6),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+def counted_by_hand(history: list[Record], name: str) -> Record | None:
+    """The rule, said the other way round: walk back over failed validations; a complete record under them counts."""
+    own = [event for event in history if event.backup_name == name]
+    for event in reversed(own):
+        if event.status is Status.FAILED_VALIDATION:
+            continue
+        return event if event.status is Status.COMPLETE else own[-1]
+    return own[-1] if own else None
+
+
+@given(histories)
+def test_the_fold_agrees_with_the_rule_said_the_other_way_round(history):
+    assert latest(history) == {
+        name: counted for name in "abc" if (counted := counted_by_hand(history, name)) is not None
+    }
+
+
+def test_a_half_deleted_source_that_fails_validation_does_not_hide_its_complete_backup():
+    complete, failed = record(), record(status=Status.FAILED_VALIDATION)
+    assert latest([complete, failed, failed])[complete.backup_name] is complete
+
+
+@pytest.mark.parametrize("status", [Status.IN_PROGRESS, Status.FAILED_TRUENAS, Status.FAILED_S3])
+def test_whatever_touched_a_copy_again_does_hide_the_complete_backup(status):
+    again, failed = record(status=status), record(status=Status.FAILED_VALIDATION)
+    assert latest([record(), again])[again.backup_name] is again
+    assert latest([record(), again, failed])[again.backup_name] is failed
+
+
+@given(st.lists(records(), max_size=6), st.integers(0, 6))
+def test_where_a_month_ends_makes_no_difference(history, cut):
+    lines = [event.to_line() for event in history]
+    view = fold([("2026-01.jsonl", b"".join(lines[:cut])), ("2026-02.jsonl", b"".join(lines[cut:]))])
+    assert view.records == latest(history)
+    assert [event for _, event in view.events] == history
+    assert view.months == ("2026-01", "2026-02")
+    assert not view.bad_lines
+
+
+def test_the_history_of_a_backup_and_its_months_are_kept():
+    first, second, other = record(status=Status.IN_PROGRESS), record(), record(backup_name="other")
+    view = fold([("2026-01.jsonl", first.to_line() + other.to_line()), ("2026-02.jsonl", second.to_line())])
+    assert view.history(first.backup_name) == (first, second)
+    assert view.months_of(first.backup_name) == {"2026-01", "2026-02"}
+    assert view.history("unknown") == ()
+
+
+def test_a_file_edited_with_notepad_is_read():
+    lines = record(file_count=1).to_line() + b"\n" + record(file_count=2).to_line()
+    view = fold([("2026-01.jsonl", codecs.BOM_UTF8 + lines.replace(b"\n", b"\r\n") + b"\r\n  \r\n")])
+    assert [event.file_count for _, event in view.events] == [1, 2]
+    assert not view.bad_lines
+
+
+def test_bad_lines_are_reported_with_file_number_and_reason_and_hide_no_good_one():
+    good = record().to_line()
+    unknown = good.replace(b'"complete"', b'"finished"')
+    found = list(read_lines("2026-01.jsonl", b"\n" + b"rubbish\n" + good + unknown + good[:30]))
+    assert found[1] == record()
+    bad = [item for item in found if isinstance(item, BadLine)]
+    assert [(item.file, item.line) for item in bad] == [("2026-01.jsonl", n) for n in (2, 4, 5)]
+    assert "not JSON" in bad[0].reason
+    assert "finished" in bad[1].reason
+    assert bad[2].reason.startswith("cut short")
+    assert str(bad[0]) == f"2026-01.jsonl line 2: {bad[0].reason}"
+
+
+def test_the_reason_of_a_bad_line_is_short_even_if_the_line_is_not():
+    (bad,) = read_lines("2026-01.jsonl", record().to_line().replace(b'"complete"', b'"' + b"x" * 10**6 + b'"'))
+    assert isinstance(bad, BadLine)
+    assert len(bad.reason) < 300
+
+
+@given(st.lists(records(), min_size=1, max_size=4), st.data())
+def test_a_file_cut_anywhere_loses_at_most_the_line_it_was_cut_in(history, data):
+    content = b"".join(event.to_line() for event in history)
+    cut = data.draw(st.integers(0, len(content)))
+    found = list(read_lines("2026-01.jsonl", content[:cut]))
+    whole = content[:cut].count(b"\n")
+    assert found[:whole] == history[:whole]
+    assert len(found[whole:]) <= 1
+    assert all(isinstance(item, BadLine) or item == history[whole] for item in found[whole:])
+
+
+@given(st.lists(st.binary(max_size=30), max_size=4), records())
+def test_garbage_never_hides_a_line_of_its_own(garbage, good):
+    content = b"".join(piece + b"\n" for piece in garbage) + good.to_line()
+    assert list(read_lines("2026-01.jsonl", content))[-1] == good
+
+
+def test_ten_thousand_records_of_a_year_are_folded_well_under_a_second():
+    months = [
+        (
+            f"2026-{month:02}.jsonl",
+            b"".join(replace(record(), backup_name=f"{month}-{i}").to_line() for i in range(834)),
+        )
+        for month in range(1, 13)
+    ]
+    best = min(_seconds(lambda: fold(months)) for _ in range(3))
+    assert len(fold(months).records) == 834 * 12
+    assert best < 0.8, f"{best:.2f} s; 0.13 s where it was measured"
+
+
+def _seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
