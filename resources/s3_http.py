@@ -75,6 +75,15 @@ class Server:
         """Host and port of the server itself."""
         return self.url.hostname or "", self.url.port or self._default_port
 
+    @property
+    def proxy_headers(self) -> dict[str, str]:
+        """What the proxy itself wants to be told: user and password, where its URL has them."""
+        proxy = urlsplit(self.proxy or "")
+        if not proxy.username:
+            return {}
+        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        return {"proxy-authorization": f"Basic {b64encode(user.encode()).decode()}"}
+
     def target(self, path_and_query: str) -> str:
         """What stands in the request line: a proxy for plain HTTP wants the whole URL."""
         if self.proxy and self.url.scheme == "http":
@@ -301,11 +310,8 @@ def _connect(server: Server) -> socket.socket:
 
 def _open_tunnel(raw: socket.socket, server: Server, proxy: SplitResult) -> None:
     host, port = server.address
-    lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
-    if proxy.username:
-        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-        lines.append(f"Proxy-Authorization: Basic {b64encode(user.encode()).decode()}")
-    raw.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    target = f"{host}:{port}"
+    raw.sendall(format_head("CONNECT", target, {"host": target, **server.proxy_headers}))
     answer = bytearray()
     while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what follows the blank line belongs to TLS
         byte = raw.recv(1)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from resources.errors import ChecksumError, ResourceError
-from resources.s3_errors import is_retryable, refusal_of, tls_error, to_error, unreachable
+from resources.errors import ChecksumError, ResourceError, UnavailableError
+from resources.s3_errors import refusal_of, tls_error, to_error, unreachable
 from resources.s3_http import Answer, Body, BodyError, Connection, HttpError, Pool, ShortBodyError, format_head
 from resources.s3_session import Session
 from resources.s3_signing import EMPTY_SHA256, encode_key, encode_query, sign
@@ -23,6 +23,8 @@ from resources.s3_signing import EMPTY_SHA256, encode_key, encode_query, sign
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 20.0
 _LONGEST_WISH = 60.0
+# An untrusted certificate, or plain HTTP where TLS was expected: no pause cures these.
+_LASTING_TLS_REASONS = frozenset({"CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "HTTP_REQUEST"})
 
 Read = Callable[[Connection], Answer]
 
@@ -60,6 +62,8 @@ class Requester:
         self._max_attempts = max_attempts
         self._pool = Pool(session.server, keep=connections)
         self._host = session.server.host
+        # Not signed: the proxy takes them away. Behind TLS they went with the request for the tunnel.
+        self._proxy_headers = session.server.proxy_headers if session.server.tls is None else {}
 
     def send(self, request: Request, *, accept: tuple[int, ...] = ()) -> Answer:
         """Send a request until it is answered.
@@ -119,8 +123,6 @@ class Requester:
         for attempt in range(1, self._max_attempts + 1):
             try:
                 connection, answer = self._exchange(request, read)
-            except ssl.SSLCertVerificationError as error:
-                raise tls_error(self._tried(request), self._session.place, self.uri(request.key), str(error)) from error
             except BodyError as error:
                 raise error.cause from None
             except OSError as error:
@@ -131,8 +133,6 @@ class Requester:
             self._pool.give_back(connection)
             refusal = refusal_of(answer.status, answer.headers, answer.body)
             refused = to_error(refusal, self._session.place, action=request.action, path=self.uri(request.key))
-            if not is_retryable(refusal):
-                raise refused
             self._pause_or_raise(attempt, refused, answer.headers.get("retry-after"))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -180,10 +180,10 @@ class Requester:
         if request.method == "PUT":
             headers["content-length"] = str(request.length)
         target = session.server.target(f"{path}?{query}" if query else path)
-        return format_head(request.method, target, headers)
+        return format_head(request.method, target, headers | self._proxy_headers)
 
     def _pause_or_raise(self, attempt: int, error: ResourceError, wish: str | None) -> None:
-        if attempt >= self._max_attempts:
+        if attempt >= self._max_attempts or not isinstance(error, UnavailableError):
             raise error
         time.sleep(pause_seconds(attempt, wish))
 
@@ -191,8 +191,13 @@ class Requester:
         return f"cannot {request.action} {self.uri(request.key)}"
 
     def _broken(self, request: Request, error: OSError) -> ResourceError:
-        detail = f"{str(error) or type(error).__name__}; {self._max_attempts} attempts"
-        raised = unreachable(self._tried(request), self._session.place, self.uri(request.key), detail)
+        tried, place, uri = self._tried(request), self._session.place, self.uri(request.key)
+        raised: ResourceError
+        if isinstance(error, ssl.SSLError) and error.reason in _LASTING_TLS_REASONS:
+            raised = tls_error(tried, place, uri, str(error))
+        else:
+            detail = f"{str(error) or type(error).__name__}; {self._max_attempts} attempts"
+            raised = unreachable(tried, place, uri, detail)
         raised.__cause__ = error
         return raised
 

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from resources.errors import AccessDeniedError, ChecksumError, NotFoundError, UnavailableError, UnsafeNameError
+from resources.errors import (
+    AccessDeniedError,
+    ChecksumError,
+    NotFoundError,
+    ResourceError,
+    UnavailableError,
+    UnsafeNameError,
+)
 from resources.s3 import MIN_PART_SIZE, ArchivedObjectError, S3Bucket, composite_sha256
 from tests.real.s3 import S3Server, make_ministack, open_bucket, running, use_keys
 
@@ -353,6 +360,15 @@ def test_a_server_that_stops_in_the_middle_is_unavailable_and_the_upload_goes_on
         info = bucket.head("big.qptiff")
         assert info is not None
         assert info.composite == composite
+
+
+def test_https_asked_of_a_server_that_speaks_http_is_said_at_once(s3_server: S3Server, s3_bucket: S3Bucket) -> None:
+    bucket = open_bucket(s3_server, s3_bucket.bucket, endpoint_url=s3_server.url.replace("http:", "https:"))
+
+    for attempt in (lambda: bucket.put("a", b"", sha256=sha(b"")), bucket.check_reachable):
+        with pytest.raises(ResourceError, match="is it https") as caught:
+            attempt()
+        assert not isinstance(caught.value, UnavailableError)
 
 
 def test_a_server_that_states_no_checksums_is_reported_as_it_is(moto_bucket: S3Bucket) -> None:

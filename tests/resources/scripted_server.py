@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,15 +55,21 @@ Step = bytes | Early | Last | Callable[[Seen], bytes]
 
 
 class ScriptedServer:
-    """Gives `steps` in order, one for each request, over all connections; then the last one again and again."""
+    """Gives `steps` in order, one for each request, over all connections; then the last one again and again.
 
-    def __init__(self, *steps: Step) -> None:
+    With `tls` it speaks HTTPS; with `tunnel` it first wants a CONNECT with that ``Proxy-Authorization``, as a proxy
+    does, and then plays the server behind it itself.
+    """
+
+    def __init__(self, *steps: Step, tls: ssl.SSLContext | None = None, tunnel: str = "") -> None:
+        self.tunnels: list[str] = []
+        self._tls, self._tunnel = tls, tunnel
         self.steps = list(steps)
         self.seen: list[Seen] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._connections: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -93,7 +100,22 @@ class ScriptedServer:
                 threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rb") as reader:
+        with contextlib.suppress(OSError, ValueError):
+            if self._tunnel:
+                self._open_tunnel(connection)
+            self._talk(self._tls.wrap_socket(connection, server_side=True) if self._tls else connection, number)
+
+    def _open_tunnel(self, connection: socket.socket) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += connection.recv(1)
+        method, target, _ = head.decode().split(" ", 2)
+        granted = method == "CONNECT" and f"proxy-authorization: {self._tunnel}\r\n".lower().encode() in head.lower()
+        connection.sendall(b"HTTP/1.1 200 Connected\r\nvia: test\r\n\r\n" if granted else answer(407))
+        self.tunnels.append(target)
+
+    def _talk(self, connection: socket.socket, number: int) -> None:
+        with connection, connection.makefile("rb") as reader:
             while line := reader.readline():
                 method, target, _ = line.decode("latin-1").split(" ", 2)
                 headers = {}
