@@ -140,8 +140,8 @@ class Requester:
         connection, used_before = self._pool.take()
         try:
             return connection, self._exchange_on(connection, request, read)
-        except OSError:
-            if not used_before:
+        except OSError as error:
+            if not used_before or isinstance(error, TimeoutError):
                 raise
         # The server had closed a connection that was idle: nothing is wrong, so this is not counted as an attempt.
         connection = Connection(self._session.server)

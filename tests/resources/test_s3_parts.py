@@ -61,3 +61,7 @@ def test_the_configured_part_size_is_kept_while_it_can_be(size: int, wished: int
 def test_what_no_s3_object_can_hold_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         part_size_for(MAX_PARTS * MAX_PART_SIZE + 1, 16 * MIB)
+
+
+def test_a_part_size_beyond_what_s3_accepts_is_cut_down() -> None:
+    assert part_size_for(100, MAX_PART_SIZE + MIB) == MAX_PART_SIZE

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ from resources.errors import (
     ResourceError,
     UnavailableError,
 )
-from resources.s3 import S3Bucket, WrongRegionError
+from resources.s3 import Part, S3Bucket, WrongRegionError, composite_sha256
 from resources.s3_requests import pause_seconds
 from tests.real.s3 import no_aws, s3_credentials
 from tests.resources.scripted_server import BREAK_OFF, Early, Last, ScriptedServer, Seen, Step, answer, refusal
@@ -53,6 +55,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         BREAK_OFF,
         Last(b"HTTP/1.1 200 OK\r\nconte"),
         Last(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"),
+        Last(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel"),
+        Last(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhelloX\r\n"),
+        b"HTTP/1.1 200 OK\r\nno header at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"more: headers\r\n" * 300 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n",
         b"220 smtp.lab.example ESMTP\r\n",
         answer(500),
@@ -316,6 +323,41 @@ def test_a_listing_that_goes_in_circles_ends_with_an_error() -> None:
     )
     with ScriptedServer(answer(200, page)) as server, pytest.raises(ResourceError, match="goes in circles"):
         list(bucket_at(server).list(""))
+
+
+def test_a_login_page_is_not_an_empty_bucket() -> None:
+    page = answer(200, b"<html>Please log in</html>")
+    with ScriptedServer(page) as server, pytest.raises(ResourceError, match="not a listing"):
+        list(bucket_at(server).list(""))
+
+
+def test_a_server_that_ignores_the_prefix_does_not_make_us_abort_the_uploads_of_others() -> None:
+    uploads = "".join(f"<Upload><Key>{key}</Key><UploadId>{key}</UploadId></Upload>" for key in ("p/run1/a", "x/b"))
+    page = f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
+    with ScriptedServer(answer(200, page.encode()), answer(204)) as server:
+        assert bucket_at(server).abort_abandoned("run1") == 1
+
+    assert [seen.target for seen in server.seen[1:]] == ["/lab-archive/p/run1/a?uploadId=p%2Frun1%2Fa"]
+
+
+def test_a_completion_whose_answer_was_lost_is_recognised_by_the_object_it_made() -> None:
+    part = Part(1, '"e"', SHA, len(BODY))
+    made = answer(200, etag='"e-1"', x_amz_checksum_sha256=composite_sha256([part])).replace(
+        b"content-length: 0", b"content-length: %d" % len(BODY)
+    )
+    with ScriptedServer(Last(b""), refusal(404, "NoSuchUpload"), made) as server:
+        result = bucket_at(server).complete_multipart("a", "id", [part])
+
+    assert [seen.method for seen in server.seen] == ["POST", "POST", "HEAD"]
+    assert (result.etag, result.checksum) == ('"e-1"', composite_sha256([part]))
+
+
+def test_a_bucket_boto3_finds_in_another_region_is_an_error_and_not_a_detour() -> None:
+    client = boto3.client("s3", region_name="us-east-1")
+    with Stubber(client) as amazon:
+        amazon.add_response("head_bucket", {"BucketRegion": "ap-south-1"}, {"Bucket": "lab-archive"})
+        with pytest.raises(WrongRegionError, match="region = 'ap-south-1'"):
+            S3Bucket("lab-archive", client=client).check_reachable()
 
 
 @pytest.mark.parametrize("metadata", [{"a": "line\nbreak"}, {"Name": "x"}, {"a": "µm"}, {"a": " x"}, {"a\r\nb": "x"}])
