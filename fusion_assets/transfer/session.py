@@ -1,0 +1,152 @@
+"""What all stages of one transfer share: the places, the threads, the counters and what has been proven so far.
+
+What belongs here: opening and ending that. What does not: any step of the work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fusion_assets.transfer.bandwidth import Bandwidth
+from fusion_assets.transfer.crew import Crew, Stop
+from fusion_assets.transfer.held import list_held, remove_files
+from fusion_assets.transfer.journal import Journal
+from fusion_assets.transfer.options import TransferOptions
+from fusion_assets.transfer.plan import leftovers_of
+from fusion_assets.transfer.progress import Meter, ProgressSink
+from fusion_assets.transfer.proof import FileProof
+from fusion_assets.transfer.upload import Archive
+from resources.errors import ResourceError, StorageFullError
+from resources.storage import PARTIAL_SUFFIX, Storage
+
+if TYPE_CHECKING:
+    from resources.s3 import S3Bucket
+
+_COPY_SHARE = 4  # of the memory, one part in four is for copying, the rest for reading back and uploading
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study and the places it moves between.
+
+    Attributes:
+        source: Where it is; None when only its NAS copy is archived.
+        nas: Where the copy is, or goes.
+        bucket: Where the objects go; None when it is only copied.
+        run_name: Its directory at the source.
+        backup_name: Its directory on the NAS, and what its keys begin with.
+    """
+
+    source: Storage | None
+    nas: Storage
+    bucket: S3Bucket | None
+    run_name: str
+    backup_name: str
+
+
+@dataclass(slots=True)
+class Session:
+    """One transfer.
+
+    Attributes:
+        study: What is moved, and between which places.
+        archive: The S3 side; None when only the copy is wanted.
+        proofs: Every file proven on the NAS, by path.
+        changed: Files that changed while they were copied.
+        corrupt: Files whose copy was found corrupt, and set aside.
+    """
+
+    study: Study
+    options: TransferOptions
+    archive: Archive | None
+    meter: Meter
+    stop: Stop
+    bandwidth: Bandwidth
+    copiers: Crew
+    provers: Crew
+    journal: Journal
+    proofs: dict[str, FileProof] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    corrupt: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def nas(self) -> Storage:
+        """Where the copy is."""
+        return self.study.nas
+
+    @property
+    def source(self) -> Storage:
+        """Where the study is; only to be asked for while it is copied."""
+        assert self.study.source is not None
+        return self.study.source
+
+    @property
+    def open_archive(self) -> Archive | None:
+        """The S3 side, if there is one and it has not failed."""
+        return self.archive if self.archive and self.archive.is_open else None
+
+    def source_path(self, path: str) -> str:
+        """A file of the study, as the source storage knows it."""
+        return f"{self.study.run_name}/{path}"
+
+    def nas_path(self, path: str) -> str:
+        """A file of the study, as the NAS storage knows it."""
+        return f"{self.study.backup_name}/{path}"
+
+    def partial_path(self, path: str) -> str:
+        """A file of the copy until it is proven."""
+        return f"{self.study.backup_name}/{path}{PARTIAL_SUFFIX}"
+
+    def note_changed(self, path: str) -> None:
+        """A file changed while it was copied: nothing of it is recorded."""
+        with self._lock:
+            self.changed.append(path)
+
+    def note_corrupt(self, path: str) -> None:
+        """A file of the copy was found corrupt."""
+        with self._lock:
+            self.corrupt.append(path)
+
+    def record(self, proofs: Iterable[FileProof]) -> None:
+        """Files are proven: make that durable, then let them have their final names."""
+        proven = list(proofs)
+        if not proven:
+            return
+        self.journal.append(proven)
+        self.proofs.update((proof.path, proof) for proof in proven)
+
+
+@contextmanager
+def open_session(study: Study, options: TransferOptions, progress: ProgressSink | None) -> Iterator[Session]:
+    """Everything a transfer needs, and its end: the last progress told, the threads gone."""
+    stop, meter = Stop(), Meter(progress)
+    copying = options.memory // _COPY_SHARE if study.source else 0
+    copiers = Crew("copy", threads=options.workers if study.source else 0, memory=copying, stop=stop)
+    provers = Crew("prove", threads=options.upload_workers, memory=options.memory - copying, stop=stop)
+    session = Session(
+        study=study,
+        options=options,
+        archive=Archive(study.bucket, study.backup_name, meter) if study.bucket else None,
+        meter=meter,
+        stop=stop,
+        bandwidth=Bandwidth(options.bandwidth_limit, stop),
+        copiers=copiers,
+        provers=provers,
+        journal=Journal(study.nas, study.backup_name),
+    )
+    try:
+        yield session
+        meter.report()
+    except StorageFullError:
+        # What is unfinished is copied again anyway; until then it must not fill the NAS for everybody else.
+        with suppress(ResourceError):
+            remove_files(study.nas, study.backup_name, leftovers_of(list_held(study.nas, study.backup_name)))
+        raise
+    finally:
+        copiers.close()
+        provers.close()

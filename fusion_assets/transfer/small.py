@@ -1,0 +1,101 @@
+"""Small files: whole, in batches, many at a time.
+
+A batch is copied, made durable by one barrier, read back and uploaded, recorded, and only then gets its final names.
+What belongs here: files that fit into one buffer. What does not: files in pieces (`large`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from fusion_assets.transfer.checksums import Piece, read_piece
+from fusion_assets.transfer.errors import ReadBackError
+from fusion_assets.transfer.plan import same_file
+from fusion_assets.transfer.proof import FileProof
+from fusion_assets.transfer.session import Session
+from resources.errors import NotFoundError
+from resources.storage import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedSmall:
+    """A batch of files that lie on the NAS under their partial names, unproven."""
+
+    files: Sequence[FileProof]
+
+
+def copy_small(session: Session, files: Sequence[Entry]) -> CopiedSmall:
+    """Copy a batch; files that changed meanwhile are noted and left out."""
+    copied: list[FileProof] = []
+    with session.meter.timing("copy"):
+        session.copiers.run(files, partial(_copy, session, copied), buffer_size=session.options.buffer_size)
+    with session.meter.timing("flush"):
+        session.nas.flush(tuple(session.partial_path(proof.path) for proof in copied))
+    return CopiedSmall(copied)
+
+
+def _copy(session: Session, copied: list[FileProof], entry: Entry, buffer: memoryview) -> None:
+    data = _read_source(session, entry, buffer)
+    if data is None:
+        session.note_changed(entry.path)
+        return
+    digest = hashlib.sha256(data).hexdigest()
+    session.nas.write_file(session.partial_path(entry.path), data, mtime_ns=entry.mtime_ns)
+    session.meter.copied(entry.path, len(data))
+    copied.append(FileProof(entry.path, entry.size, entry.mtime_ns, digest))
+
+
+def _read_source(session: Session, entry: Entry, buffer: memoryview) -> memoryview | None:
+    """The file as it was listed; None if it is not, or no longer, that."""
+    session.bandwidth.take(entry.size)
+    path = session.source_path(entry.path)
+    try:
+        with session.source.open_reader(path) as reader:
+            data = read_piece(reader, buffer, whole(entry.size))
+        # Asked of the path, not of the open file: the file may have been replaced by another one.
+        return data if same_file(session.source.stat(path), entry) else None
+    except NotFoundError:
+        return None
+
+
+def whole(size: int) -> Piece:
+    """A small file, as its one piece."""
+    return Piece(part=0, offset=0, length=size, ends_file=True)
+
+
+def prove_small(session: Session, batch: CopiedSmall) -> None:
+    """Read a batch back, upload it if it is to be archived, record it, and give it its final names."""
+    buffer_size = session.options.buffer_size
+    with session.meter.timing("read back"):
+        session.provers.run(batch.files, partial(_prove, session), buffer_size=buffer_size)
+    with session.meter.timing("finish"):
+        session.record(batch.files)
+        session.provers.run(batch.files, partial(_rename, session), buffer_size=buffer_size)
+    session.meter.done(len(batch.files))
+
+
+def _prove(session: Session, proof: FileProof, buffer: memoryview) -> None:
+    with session.nas.open_reader(session.partial_path(proof.path), uncached=True) as reader:
+        data = read_piece(reader, buffer, whole(proof.size))
+    session.meter.count_read_back(proof.path, proof.size)
+    if data is None or hashlib.sha256(data).hexdigest() != proof.sha256:
+        raise read_back_error(session, proof.path)
+    archive = session.open_archive
+    if archive and not archive.holds(proof) and archive.is_open:
+        archive.put(proof, data)
+
+
+def read_back_error(session: Session, path: str) -> ReadBackError:
+    """The bytes that came back are not those that were written."""
+    return ReadBackError(
+        f"{session.nas.location(session.nas_path(path))}: the NAS gave back other bytes than were written to it; the "
+        "file was not taken over. Run it again; if it happens again, check the NAS, its disks and the network",
+        paths=[path],
+    )
+
+
+def _rename(session: Session, proof: FileProof, buffer: memoryview) -> None:  # noqa: ARG001 - nothing to read
+    session.nas.replace(session.partial_path(proof.path), session.nas_path(proof.path))

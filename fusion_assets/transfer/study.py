@@ -1,0 +1,258 @@
+"""A study copied to the NAS, archived in S3, or both in one pass: the doors of this room.
+
+What belongs here: the order of the steps that concern a whole study: look, refuse, plan, clean up, work, commit. What
+does not: the work itself (`stages`), and judging finished copies and archives (`check`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, SourceChangedError, name_some
+from fusion_assets.transfer.held import list_held, read_records, remove_files
+from fusion_assets.transfer.options import TransferOptions
+from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
+from fusion_assets.transfer.plan import (
+    CORRUPT_SUFFIX,
+    CopyPlan,
+    check_finished,
+    check_nothing_lost,
+    extra_files,
+    known_proofs,
+    plan_batches,
+    plan_copy,
+    plan_kept,
+)
+from fusion_assets.transfer.preflight import check_names, check_space
+from fusion_assets.transfer.progress import ProgressSink
+from fusion_assets.transfer.proof import FileProof
+from fusion_assets.transfer.session import Session, Study, open_session
+from fusion_assets.transfer.sidecar import SIDECAR_NAME, format_sidecar, write_sidecar
+from fusion_assets.transfer.stages import run_stages
+from fusion_assets.transfer.upload import Archive
+from resources.storage import Entry, Storage
+
+if TYPE_CHECKING:
+    from resources.s3 import S3Bucket
+
+
+def copy_study(
+    source: Storage,
+    nas: Storage,
+    *,
+    run_name: str,
+    backup_name: str,
+    entries: Sequence[Entry],
+    options: TransferOptions | None = None,
+    progress: ProgressSink | None = None,
+) -> CopyOutcome:
+    """Copy a study to the NAS and read every file back; what an earlier run has proven is kept.
+
+    Args:
+        source: Where the study is.
+        nas: Where the copy goes.
+        run_name: The study's directory at the source.
+        backup_name: The copy's directory on the NAS.
+        entries: The listing of the study, paths relative to it: what is copied, and what it must still be afterwards.
+        options: Sizes and limits.
+        progress: Is told how far it is.
+
+    Returns:
+        What was done. The copy holds the files of the listing, those a former listing had, and the sidecar.
+
+    Raises:
+        SourceChangedError: Files changed meanwhile; the others are copied, the sidecar is not written.
+        ReadBackError: The NAS gave back other bytes than were written.
+        CorruptCopyError: A file that was proven once is gone.
+        ResourceError: A place failed, is too full (`StorageFullError`) or cannot keep a name (`UnsafeNameError`).
+    """
+    study = Study(source, nas, None, run_name, backup_name)
+    return _copy(study, entries, options or TransferOptions(), progress)[0]
+
+
+def copy_and_archive(
+    source: Storage,
+    nas: Storage,
+    bucket: S3Bucket,
+    *,
+    run_name: str,
+    backup_name: str,
+    entries: Sequence[Entry],
+    options: TransferOptions | None = None,
+    progress: ProgressSink | None = None,
+) -> tuple[CopyOutcome, ArchiveOutcome]:
+    """Copy a study to the NAS and archive it in S3 in one pass: one source read, one NAS write, one NAS read.
+
+    Arguments and errors are those of `copy_study`, and `bucket` is where the objects go. When S3 fails, the copy goes
+    on to its end, and ``error`` of the second outcome says why there is no archive.
+    """
+    study = Study(source, nas, bucket, run_name, backup_name)
+    copied, archived = _copy(study, entries, options or TransferOptions(), progress)
+    assert archived is not None
+    return copied, archived
+
+
+def archive_copy(
+    nas: Storage,
+    bucket: S3Bucket,
+    *,
+    backup_name: str,
+    options: TransferOptions | None = None,
+    progress: ProgressSink | None = None,
+) -> ArchiveOutcome:
+    """Archive a finished NAS copy in S3: each file is read once, and verified against the sidecar while it is uploaded.
+
+    Args:
+        nas: Where the copy is.
+        bucket: Where the objects go.
+        backup_name: The copy's directory on the NAS, and what the keys begin with.
+        options: Sizes and limits; the bandwidth limit holds for reading the NAS.
+        progress: Is told how far it is.
+
+    Raises:
+        ArchiveError: There is no finished copy; or an object could not be proven.
+        CorruptCopyError: Files of the copy are gone or no longer what was proven; these were set aside, so that the
+            next copy takes them from the source again.
+        ResourceError: The NAS or S3 failed.
+    """
+    nas.check_mounted()
+    held = list_held(nas, backup_name)
+    records, sidecar = read_records(nas, backup_name, held)
+    if sidecar is None:
+        raise ArchiveError(f"{nas.location(backup_name)} holds no finished copy (no {SIDECAR_NAME}): copy it first")
+    known = known_proofs(held, records)
+    check_finished(records, known)
+    check_nothing_lost(records, known, {})
+    proofs = {path: known[path] for path in records.sidecar}
+    study = Study(None, nas, bucket, "", backup_name)
+    with open_session(study, options or TransferOptions(), progress) as session:
+        session.proofs.update(proofs)
+        size = _total(proofs)
+        session.meter.expect(files=len(proofs), total_bytes=size, to_copy=0, to_read_back=size)
+        run_stages(session, plan_kept(list(proofs.values()), session.options), records.sidecar)
+        _raise_corrupt(session)
+        assert session.archive is not None
+        outcome = _archived(session, session.archive, sidecar, extra_files(held, proofs))
+    if outcome.error:
+        raise outcome.error
+    return outcome
+
+
+def _copy(
+    study: Study, entries: Sequence[Entry], options: TransferOptions, progress: ProgressSink | None
+) -> tuple[CopyOutcome, ArchiveOutcome | None]:
+    nas, backup_name = study.nas, study.backup_name
+    nas.check_mounted()
+    held = list_held(nas, backup_name)
+    check_names(nas, backup_name, entries, held)
+    records, present_sidecar = read_records(nas, backup_name, held)
+    plan = plan_copy(entries, held, records)
+    remove_files(nas, backup_name, plan.leftovers)
+    check_space(nas, plan.copy, options.space_reserve)
+    with open_session(study, options, progress) as session:
+        for directory in plan.directories:
+            nas.make_directory(session.nas_path(directory).rstrip("/"))
+        session.proofs.update((proof.path, proof) for proof in plan.keep)
+        _expect(session, plan)
+        kept = plan_kept(plan.keep, options) if session.archive else []
+        run_stages(session, [*plan_batches(plan.copy, options), *kept], records.sidecar)
+        _raise_changed(session)
+        _raise_corrupt(session)
+        sidecar = format_sidecar({path: proof.sha256 for path, proof in session.proofs.items()})
+        _commit_copy(session, plan, sidecar, present_sidecar)
+        copied = _copied(session, plan, sidecar)
+        return copied, _archived(session, session.archive, sidecar, plan.extra) if session.archive else None
+
+
+def _expect(session: Session, plan: CopyPlan) -> None:
+    to_copy = sum(entry.size for entry in plan.copy)
+    kept = sum(proof.size for proof in plan.keep)
+    session.meter.expect(
+        files=len(plan.copy) + len(plan.keep),
+        total_bytes=to_copy + kept,
+        to_copy=to_copy,
+        to_read_back=to_copy + (kept if session.archive else 0),
+    )
+    if not session.archive:
+        session.meter.done(len(plan.keep))
+
+
+def _raise_changed(session: Session) -> None:
+    if session.changed:
+        raise SourceChangedError(
+            f"{session.study.run_name}: {len(session.changed)} files changed or went away while they were copied: "
+            f"{name_some(session.changed)}; nothing of them was recorded. Is the acquisition still running? Run it "
+            "again when it has ended",
+            paths=sorted(session.changed),
+        )
+
+
+def _raise_corrupt(session: Session) -> None:
+    if session.corrupt:
+        raise CorruptCopyError(
+            f"{session.nas.location(session.study.backup_name)}: {len(session.corrupt)} files are no longer what was "
+            f"proven when they were copied: {name_some(session.corrupt)}; they were set aside as *{CORRUPT_SUFFIX} and "
+            "not archived. Copy the study again from the source, or restore the files from S3; and check the NAS's disks",
+            paths=sorted(session.corrupt),
+        )
+
+
+def _commit_copy(session: Session, plan: CopyPlan, sidecar: bytes, present: bytes | None) -> None:
+    """Every file is proven: write the sidecar, then remove what is no longer needed."""
+    with session.meter.timing("finish"):
+        if sidecar != present:
+            # One file of each directory, for the names of all: their bytes were made durable before.
+            by_directory = {path.rpartition("/")[0]: path for path in session.proofs}
+            session.nas.flush(tuple(session.nas_path(path) for path in by_directory.values()))
+            write_sidecar(session.nas, session.study.backup_name, sidecar)
+        replaced = [path for path in plan.set_aside if path.removesuffix(CORRUPT_SUFFIX) in session.proofs]
+        remove_files(session.nas, session.study.backup_name, replaced)
+        session.journal.remove()
+
+
+def _copied(session: Session, plan: CopyPlan, sidecar: bytes) -> CopyOutcome:
+    meter = session.meter
+    return CopyOutcome(
+        proofs=_sorted(session),
+        copied_files=len(plan.copy),
+        copied_bytes=sum(entry.size for entry in plan.copy),
+        skipped=tuple((entry.path, entry.kind) for entry in plan.skipped),
+        extra=plan.extra,
+        sidecar_sha256=hashlib.sha256(sidecar).hexdigest(),
+        read_back_claim=session.nas.read_back_claim,
+        source_read=meter.source_read,
+        nas_written=meter.written,
+        nas_read=meter.read_back,
+        seconds=meter.seconds,
+        stage_seconds=dict(meter.seconds_of),
+    )
+
+
+def _archived(session: Session, archive: Archive, sidecar: bytes, extra: tuple[str, ...]) -> ArchiveOutcome:
+    """Upload the commit mark if every object is proven, and say what was done."""
+    if archive.is_open:
+        archive.commit(sidecar, session.proofs.values())
+    meter = session.meter
+    return ArchiveOutcome(
+        proofs=_sorted(session),
+        uploaded_files=archive.uploaded_files,
+        uploaded_bytes=meter.uploaded,
+        present_files=archive.present_files,
+        proved_by_download=archive.proved_by_download,
+        extra=extra,
+        sidecar_sha256=hashlib.sha256(sidecar).hexdigest(),
+        nas_read=meter.read_back,
+        seconds=meter.seconds,
+        stage_seconds=dict(meter.seconds_of),
+        error=archive.error,
+    )
+
+
+def _sorted(session: Session) -> tuple[FileProof, ...]:
+    return tuple(session.proofs[path] for path in sorted(session.proofs))
+
+
+def _total(proofs: Mapping[str, FileProof]) -> int:
+    return sum(proof.size for proof in proofs.values())
