@@ -129,13 +129,21 @@ def take(storage: Storage, lock: Lock) -> None:
 
 
 def release(storage: Storage, lock: Lock) -> bool:
-    """Remove a lock, if it is still the same one.
+    """Remove a lock this process took. A forked child that unwinds its parent's stack removes nothing.
 
     Returns:
         Whether it was removed: False when it is gone already, moved away with its directory, or somebody else's.
     """
-    found = _read(storage, lock.path)
-    if found != lock.content:
+    return lock.pid == os.getpid() and remove(storage, lock)
+
+
+def remove(storage: Storage, lock: Lock) -> bool:
+    """Remove a lock, whosever it is, if it is still the same one.
+
+    Returns:
+        Whether it was removed.
+    """
+    if _read(storage, lock.path) != lock.content:
         return False
     try:
         storage.remove_file(lock.path)

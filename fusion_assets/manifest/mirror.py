@@ -149,12 +149,14 @@ def join(mirrored: bytes, content: bytes) -> bytes:
         content: The month on the NAS; empty when it was lost.
 
     Returns:
-        `content` itself when it already begins with `mirrored`; else `mirrored` and then the lines only `content` has.
+        Whichever begins with the other; else `mirrored` and then the lines only `content` has.
     """
     if content.startswith(mirrored):
         return content
+    if mirrored.startswith(content):
+        return mirrored
     known = set(mirrored.split(b"\n"))
-    new = [line for line in content.split(b"\n") if line not in known]
+    new = [line for line in content.split(b"\n") if line and line not in known]
     start = mirrored if mirrored.endswith(b"\n") else mirrored + b"\n"
     return start + b"".join(line + b"\n" for line in new)
 

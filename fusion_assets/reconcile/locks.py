@@ -29,6 +29,7 @@ from resources.lockfile import (
     read_lock,
     release,
     release_after,
+    remove,
     take,
 )
 from resources.storage import Storage
@@ -65,9 +66,9 @@ class _Hold:
     users: set[object] = field(default_factory=set)
 
 
-# A lock file belongs to the process, so who is inside must be known to the process. The pid is part of the key because
-# a forked child inherits this table, but not the locks.
-_holds: dict[tuple[int, str], _Hold] = {}
+# A lock file belongs to the process, so who is inside must be known to the process: by the lock file's full path. A
+# forked child inherits this table but not the locks, which is why each use asks whose lock it is.
+_holds: dict[str, _Hold] = {}
 _holds_guard = threading.Lock()
 
 
@@ -90,7 +91,7 @@ def study_lock(storage: Storage, study: str, run_name: str) -> Iterator[None]:
     """
     token = object()
     path = f"{study}/{LOCK_NAME}"
-    key = (os.getpid(), storage.location(path))
+    key = storage.location(path)
     try:
         _enter(storage, study, key, new_lock(path, extra={"run_name": run_name}), token)
         yield
@@ -150,14 +151,14 @@ def unlock(storage: Storage, study: str, *, force: bool = False) -> Unlocked:
     state = describe(lock, datetime.now(UTC))
     if state.alive and not force:
         return Unlocked(removed=False, message=f"{_message(study, state)}; --force removes the lock all the same")
-    if not release(storage, lock):
+    if not remove(storage, lock):
         return Unlocked(removed=False, message=f"the lock of {study} was removed or taken by somebody else just now")
     return Unlocked(removed=True, message=f"removed {storage.location(lock.path)}, of {state.text}")
 
 
-def _enter(storage: Storage, study: str, key: tuple[int, str], lock: Lock, token: object) -> None:
+def _enter(storage: Storage, study: str, key: str, lock: Lock, token: object) -> None:
     with _holds_guard:
-        if hold := _holds.get(key):
+        if hold := _own_hold(key):
             hold.users.add(token)
             return
         try:
@@ -171,9 +172,9 @@ def _enter(storage: Storage, study: str, key: tuple[int, str], lock: Lock, token
             raise
 
 
-def _leave(storage: Storage, key: tuple[int, str], token: object) -> None:
+def _leave(storage: Storage, key: str, token: object) -> None:
     with _holds_guard:
-        hold = _holds.get(key)
+        hold = _own_hold(key)
         if hold is None or token not in hold.users:
             return
         hold.users.remove(token)
@@ -182,10 +183,15 @@ def _leave(storage: Storage, key: tuple[int, str], token: object) -> None:
             release(storage, hold.lock)
 
 
+def _own_hold(key: str) -> _Hold | None:
+    hold = _holds.get(key)
+    return hold if hold and hold.lock.pid == os.getpid() else None
+
+
 def _find(storage: Storage, study: str) -> FoundLock | None:
     path = f"{study}/{LOCK_NAME}"
     lock = read_lock(storage, path)
-    own = _holds.get((os.getpid(), storage.location(path)))
+    own = _own_hold(storage.location(path))
     if lock is None or (own and own.lock.content == lock.content):
         return None
     state = describe(lock, datetime.now(UTC))
