@@ -1,1 +1,85 @@
-"""The Dagster code location: everything is put together here, and nothing else happens."""
+"""The Dagster code location: everything is put together here, and nothing else happens.
+
+It reads config.toml and no network, so that it loads in the same time whether the servers are up or down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from fusion_assets.config import Config, SmbSection, load_config
+from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
+from fusion_assets.studies.jobs import archive_study
+from fusion_assets.studies.lab_resource import LabResource
+from resources.configured import S3BucketResource, SmbServerResource, StorageResource
+
+
+def build_defs(
+    config: Config | None = None,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    progress: ProgressFactory = LogProgress,
+) -> dg.Definitions:
+    """Put a lab's definitions together.
+
+    Args:
+        config: What the lab declares; read from where config.toml is looked for when not given.
+        resources: Resources to use instead of those the configuration describes, by key: ``source``, ``truenas``,
+            ``manifest``, ``archive``.
+        progress: Makes what is told how far a transfer is; by default it goes to the run's log.
+
+    Raises:
+        ConfigError: There is no usable configuration.
+    """
+    config = config or load_config()
+    places = {**configured_places(config), **(resources or {})}
+    return dg.Definitions(
+        assets=build_study_assets(config, progress=progress),
+        jobs=[archive_study],
+        resources={**places, "lab": LabResource(**places)},
+        executor=dg.in_process_executor,
+    )
+
+
+def configured_places(config: Config) -> dict[str, Any]:
+    """The resources that a configuration describes.
+
+    Args:
+        config: What the lab declares.
+
+    Returns:
+        ``source``, ``truenas``, ``manifest`` and ``archive``.
+    """
+    servers = {name: _server(section) for name, section in config.smb.items()}
+    s3 = config.s3
+    session = {
+        "region_name": s3.region,
+        "endpoint_url": s3.endpoint_url,
+        "profile_name": s3.profile,
+    }
+    return {
+        "source": StorageResource(root=config.source.root, servers=servers),
+        "truenas": StorageResource(root=config.truenas.root, servers=servers),
+        "manifest": StorageResource(root=config.manifest_root, servers=servers),
+        "archive": S3BucketResource(
+            bucket=s3.bucket,
+            prefix=s3.prefix,
+            storage_class=s3.storage_class,
+            sse=s3.sse,
+            sse_kms_key_id=s3.sse_kms_key_id,
+            session={name: value for name, value in session.items() if value is not None},
+        ),
+    }
+
+
+def _server(section: SmbSection) -> SmbServerResource:
+    return SmbServerResource(**section.model_dump())
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What ``workspace.yaml`` loads."""
+    return build_defs()

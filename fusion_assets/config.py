@@ -60,7 +60,6 @@ class S3Section(Section):
     part_size_mib: int = Field(default=16, ge=5, le=5120)
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     sse_kms_key_id: str | None = None
-    ca_bundle: str | None = None
 
     @model_validator(mode="after")
     def _key_needs_kms(self) -> Self:

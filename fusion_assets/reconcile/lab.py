@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fusion_assets.config import Config
 from fusion_assets.manifest.ledger import Ledger
-from fusion_assets.standard.validate import is_study_candidate
+from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
 from resources.errors import NotFoundError, NotMountedError
 from resources.open_storage import open_storage
 from resources.s3 import S3Bucket
@@ -108,6 +108,18 @@ def check_places(lab: Lab) -> tuple[Entry, ...]:
             f"ledger back from {lab.bucket.object_uri('_manifest/')}"
         )
     return entries
+
+
+def create_ledger(lab: Lab) -> None:
+    """Make the ledger's directory for a lab's first record, if it is to lie on the NAS itself.
+
+    One that config.toml places elsewhere must be there: if it is not, its share may not be mounted.
+
+    Args:
+        lab: The lab, its places checked.
+    """
+    if lab.config.truenas.manifest_root is None:
+        lab.truenas.make_directory(LEDGER_DIRECTORY)
 
 
 def source_studies(entries: tuple[Entry, ...]) -> tuple[str, ...]:

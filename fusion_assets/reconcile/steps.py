@@ -21,24 +21,19 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, is_proven
-from fusion_assets.reconcile.lab import Lab, trashed_studies
+from fusion_assets.reconcile.lab import Lab, create_ledger, trashed_studies
 from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.release import GateError, Released, finish_release, release_gates, release_source
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing
-from fusion_assets.transfer import (
-    ArchiveOutcome,
-    CopyOutcome,
-    TransferOptions,
-    archive_copy,
-    check_archive,
-    copy_and_archive,
-    copy_study,
-)
-from fusion_assets.transfer.errors import TransferError
+from fusion_assets.transfer.check import check_archive
+from fusion_assets.transfer.errors import CorruptCopyError, TransferError
+from fusion_assets.transfer.options import TransferOptions
+from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
+from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
 from resources.errors import NotFoundError, ResourceError
 
 # Fields the ledger carries beyond the fixed ones.
@@ -153,9 +148,10 @@ def transfer(
     try:
         done = _move(lab, draft, listing, archiving=archiving, options=options, progress=progress)
     except (TransferError, ResourceError) as error:
-        _record_failure(lab, draft, Status.FAILED_TRUENAS if copying else Status.FAILED_S3, error)
+        on_truenas = copying or isinstance(error, CorruptCopyError)
+        _record_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
         raise
-    proven = _proven(lab, draft, done)
+    proven = _proven(draft, done)
     if done.archive and done.archive.error:
         _record_failure(lab, proven, Status.FAILED_S3, done.archive.error)
     elif not _is_complete(lab, proven):
@@ -362,19 +358,20 @@ def _is_complete(lab: Lab, record: Record) -> bool:
     return all(latest.extra.get(name) == record.extra.get(name) for name in same)
 
 
-def _proven(lab: Lab, draft: Record, done: Transferred) -> Record:
+def _proven(draft: Record, done: Transferred) -> Record:
     """What the ledger is to say after a transfer: what was proven, when, and of which bytes."""
     now = _now()
     archived = done.archive is not None and done.archive.error is None
-    proofs = done.copy.proofs if done.copy else done.archive.proofs if done.archive else ()
-    sidecar = lab.truenas.read_file(f"{draft.backup_name}/{SIDECAR_NAME}")
+    outcome = done.copy or done.archive
+    if outcome is None:
+        return draft
     return replace(
         draft,
-        file_count=len(proofs),
-        total_bytes=sum(proof.size for proof in proofs),
+        file_count=outcome.files,
+        total_bytes=outcome.total_bytes,
         truenas_verified_at=now if done.copy else draft.truenas_verified_at,
         s3_verified_at=now if archived else None,
-        extra={**draft.extra, SIDECAR_FIELD: hashlib.sha256(sidecar).hexdigest()},
+        extra={**draft.extra, SIDECAR_FIELD: outcome.sidecar_sha256},
     )
 
 
@@ -395,6 +392,8 @@ def _check_still_proven(lab: Lab, record: Record) -> None:
 
 def _append(lab: Lab, record: Record) -> None:
     """Append; a mirror that is behind is seen by the next plan, and must not stop what is at hand."""
+    if not lab.ledger.exists():
+        create_ledger(lab)
     with suppress(MirrorError):
         lab.ledger.append(record)
 

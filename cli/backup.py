@@ -1,0 +1,93 @@
+"""`fusion backup run`: apply, restricted to the idle studies at the source; what the monthly task calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+
+from cli.apply import carry_out
+from cli.main import EXIT_FAILED, EXIT_OK
+from cli.output import print_json, print_plan, why_nothing
+from cli.plan import refuse_no_match
+from cli.run import reconciling
+from cli.settings import Settings, format_option, global_options, limit_option
+from fusion_assets.reconcile.lab import Lab, check_places, source_studies
+from fusion_assets.reconcile.locks import find_locks
+from fusion_assets.reconcile.plan import Verdict, summarize
+
+
+@click.group()
+def command() -> None:
+    """Archive studies."""
+
+
+@command.command()
+@limit_option
+@format_option
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@global_options
+def run(limit: str | None, output: str, *, dry_run: bool) -> None:
+    """Archive every idle study at the source, oldest first.
+
+    A study is idle when it looked the same in two observations (``backup.settle_minutes`` apart), its newest file is
+    older than ``backup.idle_days``, and no file of it is held open. A lock left by a crash stops the run with exit
+    code 1 before anything is touched: see `fusion unlock`.
+    """
+    settings = click.get_current_context().ensure_object(Settings)
+    run_hook(settings.load().hooks.backup)
+    with reconciling(settings, as_json=output == "json") as opened:
+        if refused_by_locks(opened.lab):
+            sys.exit(EXIT_FAILED)
+        observation = opened.observe(limit)
+        refuse_no_match(limit, observation)
+        plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_source)
+        waiting = [plan for plan in plans if plan.verdict is Verdict.WAITING]
+        eligible = tuple(plan for plan in plans if plan.verdict is not Verdict.WAITING)
+        if output == "text":
+            for plan in waiting:
+                click.echo(f"not idle: {plan.study}: {why_nothing(plan)}")
+        if not dry_run:
+            sys.exit(carry_out(opened, eligible, output))
+        summary = summarize(eligible)
+        if output == "json":
+            print_json({"studies": [plan.to_json() for plan in eligible], "summary": summary})
+        else:
+            print_plan(eligible, summary, verbose=settings.verbose)
+        sys.exit(EXIT_OK)
+
+
+def refused_by_locks(lab: Lab) -> bool:
+    """Say whose locks are at the source; whether there are any.
+
+    Args:
+        lab: The lab.
+    """
+    locks = find_locks(lab.source, source_studies(check_places(lab)))
+    for lock in locks:
+        click.echo(click.style(str(lock), fg="red"), err=True)
+    if locks:
+        click.echo("nothing was touched", err=True)
+    return bool(locks)
+
+
+def run_hook(argv: tuple[str, ...]) -> None:
+    """Run a configured command before the work, its output going where ours goes.
+
+    Args:
+        argv: The command and its arguments; empty for none.
+
+    Raises:
+        SystemExit: With 1, when it cannot be run or fails: the work does not start.
+    """
+    if not argv:
+        return
+    try:
+        code = subprocess.run(argv, check=False).returncode  # noqa: S603 - the operator's own command, from config.toml
+    except OSError as error:
+        click.echo(f"hook {argv[0]!r} cannot be run: {error} | hint: check [hooks] in config.toml", err=True)
+        sys.exit(EXIT_FAILED)
+    if code != 0:
+        click.echo(f"hook {argv[0]!r} ended with exit code {code}; nothing was started", err=True)
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,101 @@
+"""`fusion`: finds the subcommand, and turns whatever goes wrong into one sentence and the right exit code.
+
+What belongs here: the list of subcommands and the exit codes. Each subcommand is a module of its own, imported only
+when it is used, so that `fusion validate` does not wait for Dagster or boto3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from cli.settings import Settings, global_options
+from fusion_assets.config import ConfigError
+from resources.errors import AccessDeniedError, NotFoundError, NotMountedError, ResourceError
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_UNEXPECTED = 3
+
+_COMMANDS = {
+    "apply": ("cli.apply", "Close the difference between the declared and the observed state."),
+    "backup": ("cli.backup", "Archive the idle studies at the source."),
+    "demo": ("cli.demo.command", "Build a small lab in a folder and reconcile it."),
+    "manifest": ("cli.manifest", "Read the ledger."),
+    "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
+    "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),
+    "unlock": ("cli.unlock", "Remove the lock that a crash left in a study."),
+    "validate": ("cli.validate", "Check names and structure against the naming standard."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are called (click's documented way to do this)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names of all subcommands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import the module of one subcommand."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(_COMMANDS.items())])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fusion-toolkit", prog_name="fusion")
+@global_options
+def cli() -> None:
+    """Microscope studies: validated, copied to the NAS, archived in S3, proven, recorded, and only then released.
+
+    Exit codes: 0 success; 1 a validation or a study failed; 2 configuration error or lock held; 3 unexpected error;
+    10 (only plan --detailed-exitcode) changes are pending.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    settings = Settings()
+    try:
+        code = cli.main(standalone_mode=False, obj=settings)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (ConfigError, NotMountedError, NotFoundError, AccessDeniedError) as error:
+        code = _complain(error, settings, EXIT_CONFIG)
+    except ResourceError as error:
+        code = _complain(error, settings, EXIT_UNEXPECTED)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; run the same command again to go on", err=True)
+        code = 130
+    except Exception as error:  # noqa: BLE001 - the border of the program: a person gets a sentence, not a traceback
+        code = _complain(error, settings, EXIT_UNEXPECTED, prefix=f"unexpected {type(error).__name__}: ")
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def _complain(error: Exception, settings: Settings, code: int, prefix: str = "") -> int:
+    if settings.verbose:
+        traceback.print_exception(error)
+    click.echo(f"fusion: {prefix}{error}", err=True)
+    if prefix and not settings.verbose:
+        click.echo("run again with --verbose for the traceback", err=True)
+    return code
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    """Turn a polite kill into an exception, so that locks are released and partial uploads are given up."""
+    raise KeyboardInterrupt

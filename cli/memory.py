@@ -1,0 +1,38 @@
+"""What was seen of each study, kept between two runs of the command line: idleness takes two observations."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from fusion_assets.reconcile.idle import Observation, memory_from_json, memory_to_json
+
+_FILE = "observations.json"
+
+
+def load_memory(folder: Path) -> dict[str, Observation]:
+    """What was remembered; nothing if there is no memory yet, or none that can be read.
+
+    Args:
+        folder: The lab's state folder.
+    """
+    try:
+        return memory_from_json((folder / _FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return {}
+
+
+def save_memory(folder: Path, memory: Mapping[str, Observation]) -> None:
+    """Replace what was remembered, atomically, so that two runs at once cannot leave half a memory.
+
+    Args:
+        folder: The lab's state folder; made if it is not there.
+        memory: What to remember.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, partial = tempfile.mkstemp(dir=folder, prefix=_FILE, suffix=".partial")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(memory_to_json(memory))
+    Path(partial).replace(folder / _FILE)

@@ -1,0 +1,115 @@
+"""How the command line shows plans, recaps and progress to a person; what programs get is JSON made by the domain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fusion_assets.reconcile.conditions import Name, Status
+from fusion_assets.reconcile.plan import StudyPlan, Verdict
+from fusion_assets.reconcile.recap import Recap, total
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_COLOURS = {
+    Verdict.SETTLED: "green",
+    Verdict.PENDING: "yellow",
+    Verdict.WAITING: "cyan",
+    Verdict.FAILED: "red",
+    Verdict.UNKNOWN: "magenta",
+}
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON document on one line, flushed, so that a reader of a pipe sees it at once."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def print_plan(plans: Sequence[StudyPlan], summary: Mapping[str, Any], *, verbose: bool) -> None:
+    """A plan for a person: one line a study, what would be done or why nothing is, and the counts.
+
+    Args:
+        plans: The plans, in the order in which they would be carried out.
+        summary: What `fusion_assets.reconcile.plan.summarize` says of them.
+        verbose: Show every condition of every study.
+    """
+    width = max((len(plan.study) for plan in plans), default=0)
+    for plan in plans:
+        mark = click.style(f"{plan.verdict.value:<8}", fg=_COLOURS[plan.verdict])
+        click.echo(f"{plan.study:<{width}}  {mark} {_what(plan)}")
+        if verbose:
+            for name in Name:
+                condition = plan.observed.conditions[name]
+                click.echo(f"    {name.value:<15} {condition.status.value:<8} {condition.reason} {condition.message}")
+    counts = ", ".join(f"{summary[verdict.value]} {verdict.value}" for verdict in Verdict if summary[verdict.value])
+    click.echo(f"\nPlan: {summary['studies']} studies: {counts or 'none'}.")
+
+
+def _what(plan: StudyPlan) -> str:
+    if plan.actions:
+        return " -> ".join(action.value for action in plan.actions)
+    return why_nothing(plan)
+
+
+def why_nothing(plan: StudyPlan) -> str:
+    """Why there is nothing to do for a study, from its first condition that does not hold."""
+    for name in Name:
+        condition = plan.observed.conditions[name]
+        if not condition.is_true and not (name is Name.SOURCE_RELEASED and condition.status is Status.FALSE):
+            return f"{name.value} is {condition.status.value}: {condition.reason} {condition.message}".rstrip()
+    released = plan.observed.conditions[Name.SOURCE_RELEASED]
+    return released.message or released.reason
+
+
+def print_recap(recaps: Mapping[str, Recap]) -> None:
+    """The recap for a person, as Ansible prints it.
+
+    Args:
+        recaps: Counts by study, in the order to be shown.
+    """
+    click.echo(click.style("\nRECAP", bold=True))
+    width = max((len(study) for study in (*recaps, "total")), default=0)
+    for study, recap in recaps.items():
+        click.echo(_recap_line(study, recap, width))
+    click.echo(click.style(_recap_line("total", total(recaps), width), bold=True))
+
+
+def _recap_line(study: str, recap: Recap, width: int) -> str:
+    colour = "red" if recap.failed else "yellow" if recap.changed else "green" if recap.ok else "cyan"
+    return f"{click.style(f'{study:<{width}}', fg=colour)} : {recap}"
+
+
+@contextmanager
+def progress_bar(*, shown: bool) -> Iterator[Progress]:
+    """A progress display on stderr, so that stdout stays for what was asked for.
+
+    Args:
+        shown: False for JSON output; a terminal is needed too.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as progress:
+        yield progress

@@ -1,0 +1,62 @@
+"""`fusion plan`: the difference between the declared and the observed state. Looks at everything, changes nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.main import EXIT_OK
+from cli.memory import load_memory, save_memory
+from cli.output import print_json, print_plan
+from cli.settings import Settings, format_option, global_options, limit_option, state_folder
+from fusion_assets.reconcile.lab import open_lab
+from fusion_assets.reconcile.observe import LabObservation, observe_lab
+from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies, summarize
+
+EXIT_PENDING = 10
+
+
+@click.command()
+@limit_option
+@format_option
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 when changes are pending.")
+@global_options
+def command(limit: str | None, output: str, *, detailed_exitcode: bool) -> None:
+    """Show what `fusion apply` would do, and why nothing is done where nothing is."""
+    settings = click.get_current_context().ensure_object(Settings)
+    config = settings.load()
+    folder = state_folder(config)
+    with open_lab(config) as lab:
+        observation = observe_lab(lab, load_memory(folder), limit=limit)
+    save_memory(folder, observation.memory)
+    refuse_no_match(limit, observation)
+    plans = plan_studies(Desired(config.backup.delete_source), observation.studies)
+    summary = summarize(plans)
+    if output == "json":
+        print_json({"studies": [plan.to_json() for plan in plans], "summary": summary})
+    else:
+        print_plan(plans, summary, verbose=settings.verbose)
+        warn_of_bad_lines(observation)
+    sys.exit(EXIT_PENDING if detailed_exitcode and any_pending(plans) else EXIT_OK)
+
+
+def any_pending(plans: tuple[StudyPlan, ...]) -> bool:
+    """Whether any plan has something to do."""
+    return any(plan.actions for plan in plans)
+
+
+def refuse_no_match(limit: str | None, observation: LabObservation) -> None:
+    """A limit that matches nothing is a mistake, not an empty success.
+
+    Raises:
+        click.UsageError: With what was asked for.
+    """
+    if limit is not None and not observation.studies:
+        raise click.UsageError(f"--limit {limit!r} matches no study at the source or in the ledger")
+
+
+def warn_of_bad_lines(observation: LabObservation) -> None:
+    """Say which lines of the ledger cannot be read; they are kept as they are."""
+    for bad in observation.ledger.bad_lines:
+        click.echo(click.style(f"ledger: {bad}", fg="yellow"), err=True)

@@ -1,0 +1,73 @@
+"""`fusion ui`: the Dagster UI and daemon of the configured lab, on this machine only.
+
+For looking and for small labs; a production host runs the same two commands as services.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from cli.run import prepare_instance
+from cli.settings import HOME_VARIABLE, Settings, global_options, state_folder
+from fusion_assets.config import CONFIG_VARIABLE, Config
+
+DEFAULT_PORT = 3000
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="On 127.0.0.1.")
+@global_options
+def command(port: int) -> None:
+    """Serve the Dagster UI of the configured lab, with the daemon that runs backfills, until interrupted."""
+    config = click.get_current_context().ensure_object(Settings).load()
+    sys.exit(serve(config, port))
+
+
+def serve(config: Config, port: int, environment: Mapping[str, str] | None = None) -> int:
+    """Run webserver and daemon until one of them ends or the user interrupts.
+
+    The webserver has no login: it is bound to 127.0.0.1, and stays there.
+
+    Args:
+        config: The lab; it must come from a file.
+        port: The webserver's port.
+        environment: Variables to add, e.g. credentials.
+
+    Returns:
+        The exit code: 0 after an interrupt, else that of the process that ended by itself.
+    """
+    folder = prepare_instance(state_folder(config))
+    environment = {
+        **os.environ,
+        **(environment or {}),
+        HOME_VARIABLE: str(folder),
+        CONFIG_VARIABLE: str(config.path),
+    }
+    scripts = Path(sys.executable).parent
+    location = ["-m", "definitions", "-d", str(Path(__file__).parent.parent)]
+    processes = [
+        subprocess.Popen([scripts / "dagster-daemon", "run", *location], env=environment),  # noqa: S603 - our own
+        subprocess.Popen(  # noqa: S603 - our own
+            [scripts / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *location], env=environment
+        ),
+    ]
+    click.echo(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl-C to stop)", err=True)
+    try:
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        return next(process.returncode for process in processes if process.returncode is not None)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            process.wait()

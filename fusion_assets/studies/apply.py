@@ -1,0 +1,149 @@
+"""Carry out plans: each study's steps as a Dagster run in this process, then another look, until all is done.
+
+The runs go into the same instance as the daemon's, so that they are part of the same history. One study that fails
+never stops the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from fusion_assets.partitions import partition_key, studies
+from fusion_assets.reconcile.idle import Memory
+from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.observe import observe_study
+from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
+from fusion_assets.reconcile.recap import Recap, Result, recap_study
+from fusion_assets.studies.assets import FINGERPRINT_TAG, IDLE_SINCE_TAG
+from fusion_assets.studies.report import CHANGED
+from resources.errors import ResourceError
+
+# Copy and record, then release; a third round would only repeat what did not help.
+_MAX_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """What came of one step of one study.
+
+    Attributes:
+        study: The study's name at the source.
+        step: The step.
+        result: How it is counted.
+        message: What went wrong; empty otherwise.
+    """
+
+    study: str
+    step: Step
+    result: Result
+    message: str = ""
+
+
+class Applier:
+    """Runs plans against one lab.
+
+    Args:
+        definitions: The code location, with the job ``archive_study``.
+        instance: Where the runs are recorded.
+        lab: The lab, for looking again after each run.
+        memory: What was remembered of earlier observations.
+        tell: Called with every step that was done or failed, as it happens.
+        warn: Called with every warning of a running step, e.g. that it waits for a server to come back.
+    """
+
+    def __init__(
+        self,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        lab: Lab,
+        memory: Memory,
+        *,
+        tell: Callable[[StepDone], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._job = definitions.resolve_job_def("archive_study")
+        self._instance = instance
+        self._lab = lab
+        self._memory = memory
+        self._desired = Desired(lab.config.backup.delete_source)
+        self._tell = tell
+        self._warn = warn
+
+    def apply(self, plans: Sequence[StudyPlan]) -> dict[str, Recap]:
+        """Carry out plans, in their order.
+
+        Args:
+            plans: From `fusion_assets.reconcile.plan.plan_studies`; those without actions are only counted.
+
+        Returns:
+            The recap of every study.
+        """
+        new = [partition_key(plan.study) for plan in plans if plan.observed.at_source]
+        if new:
+            self._instance.add_dynamic_partitions(str(studies.name), new)
+        return {plan.study: self._apply_study(plan) for plan in plans}
+
+    def _apply_study(self, plan: StudyPlan) -> Recap:
+        done: dict[Step, Result] = {}
+        for _ in range(_MAX_ROUNDS):
+            if not plan.actions or "failed" in done.values():
+                break
+            done |= self._run(plan)
+            try:
+                plan = plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))
+            except ResourceError as error:
+                self._warn(f"{plan.study}: cannot be looked at again: {error}")
+                break
+        return recap_study(self._desired, plan, done)
+
+    def _run(self, plan: StudyPlan) -> dict[Step, Result]:
+        result = self._job.execute_in_process(
+            instance=self._instance,
+            partition_key=partition_key(plan.study),
+            asset_selection=[dg.AssetKey(step.value) for step in plan.actions],
+            tags=self._tags(plan),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+        done = {step: _result_of(result, step) for step in plan.actions}
+        failure = _failure(result)
+        for step in plan.actions:
+            found = done[step]
+            if found == "skipped" and failure is not None:
+                done[step], message, failure = "failed", failure, None
+                self._tell(StepDone(plan.study, step, "failed", message))
+            elif found != "skipped":
+                self._tell(StepDone(plan.study, step, found))
+        return {step: found for step, found in done.items() if found != "skipped"}
+
+    def _tags(self, plan: StudyPlan) -> dict[str, str]:
+        seen = self._memory.get(plan.study)
+        if seen is None:
+            return {}
+        return {IDLE_SINCE_TAG: seen.since.isoformat(), FINGERPRINT_TAG: seen.fingerprint}
+
+
+def _result_of(result: dg.ExecuteInProcessResult, step: Step) -> Result:
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == dg.AssetKey(step.value):
+            changed = event.materialization.metadata.get(CHANGED)
+            return "changed" if changed is not None and changed.value else "ok"
+    return "skipped"
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str | None:
+    """Why a run failed, in the words of the error itself; None when it did not."""
+    if result.success:
+        return None
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return str(data.user_failure_data.description)
+            if data.error:
+                cause = data.error.cause or data.error
+                return cause.message.strip().split("\n")[0]
+    return "the run failed; see it in the Dagster UI"

@@ -1,0 +1,217 @@
+"""The five assets of a study, partitioned by study: what each one makes true, and what it reports.
+
+Thin: `fusion_assets.reconcile.steps` does the work. What belongs here: specs, resources in, metadata and check results
+out, and which errors are worth a retry.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of assets as objects, not as text.
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import dagster as dg
+
+from fusion_assets.config import Config
+from fusion_assets.partitions import run_name_of, studies
+from fusion_assets.reconcile import steps
+from fusion_assets.reconcile.idle import Memory, Observation
+from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.locks import study_lock
+from fusion_assets.reconcile.release import GateError
+from fusion_assets.studies import checks, report
+from fusion_assets.studies.lab_resource import LabResource
+from fusion_assets.transfer.options import TransferOptions
+from fusion_assets.transfer.progress import Progress
+from resources.errors import ResourceError, UnavailableError
+
+GROUP = "studies"
+IDLE_SINCE_TAG = "fusion/idle_since"
+FINGERPRINT_TAG = "fusion/fingerprint"
+
+_OWNERS = ["team:microscopy"]
+_CODE_VERSION = version("fusion-toolkit")
+# Three tries in all, a minute apart or more: what a NAS or a bucket needs to come back from a restart.
+_RETRIES = 2
+_RETRY_SECONDS = 60
+_LOG_EVERY_SECONDS = 15.0
+
+
+class ProgressFactory(Protocol):
+    """Makes what a transfer tells how far it is."""
+
+    def __call__(self, study: str, log: Callable[[str], None]) -> Callable[[Progress], None]:
+        """A sink for one transfer of `study`; `log` writes to the run's log."""
+        ...
+
+
+def LogProgress(study: str, log: Callable[[str], None]) -> Callable[[Progress], None]:  # noqa: N802 - stands for a class
+    """Progress for the run's log: a line every 15 s, so that hours of work are never an empty log."""
+    last = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOG_EVERY_SECONDS:
+            last = time.monotonic()
+            log(f"{study}: {progress}")
+
+    return tell
+
+
+def build_study_assets(
+    config: Config, *, progress: ProgressFactory = LogProgress, retry_seconds: float = _RETRY_SECONDS
+) -> list[dg.AssetsDefinition]:
+    """The five assets of a study for one lab.
+
+    Args:
+        config: What the lab declares.
+        progress: Makes what is told how far a transfer is.
+        retry_seconds: How long to wait before a step is tried again after a place did not answer.
+
+    Returns:
+        The assets, `truenas_copy` and `s3_archive` being two nodes of one step that shares one pass over the data.
+    """
+    options = _transfer_options(config)
+
+    @dg.asset(
+        partitions_def=studies,
+        check_specs=checks.VALIDATED_CHECKS,
+        kinds={"python"},
+        group_name=GROUP,
+        owners=_OWNERS,
+        code_version=_CODE_VERSION,
+        description="The study keeps the naming standard R1-R8 and its image files are whole.",
+    )
+    def validated(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+            found = steps.validate(here, run_name)
+            yield from report.validation_checks(found)
+            steps.refuse_invalid(here, run_name, found)
+            yield dg.MaterializeResult(
+                asset_key=checks.VALIDATED,
+                metadata=report.validation_metadata(found),
+                data_version=dg.DataVersion(found.listing.fingerprint()),
+            )
+
+    @dg.multi_asset(
+        name="copy_and_archive",
+        specs=[
+            dg.AssetSpec(
+                checks.TRUENAS_COPY,
+                deps=[checks.VALIDATED],
+                partitions_def=studies,
+                kinds={"smb"},
+                skippable=True,
+                group_name=GROUP,
+                owners=_OWNERS,
+                code_version=_CODE_VERSION,
+                description="Every file is on the NAS, read back from there and equal to the source; sidecar written.",
+            ),
+            dg.AssetSpec(
+                checks.S3_ARCHIVE,
+                deps=[checks.TRUENAS_COPY],
+                partitions_def=studies,
+                kinds={"s3"},
+                skippable=True,
+                group_name=GROUP,
+                owners=_OWNERS,
+                code_version=_CODE_VERSION,
+                description="Every file is in S3 with its SHA-256, compared object by object; sidecar uploaded last.",
+            ),
+        ],
+        check_specs=checks.TRANSFER_CHECKS,
+        can_subset=True,
+        pool="truenas",
+    )
+    def copy_and_archive(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+        selected = {key.to_user_string() for key in context.selected_asset_keys}
+        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+            done = steps.transfer(
+                here,
+                run_name,
+                copying=checks.TRUENAS_COPY in selected,
+                archiving=checks.S3_ARCHIVE in selected,
+                options=options,
+                progress=progress(run_name, context.log.info),
+            )
+            yield from report.transfer_results(here, done)
+            steps.refuse_unarchived(done)
+
+    @dg.asset(
+        partitions_def=studies,
+        deps=[checks.S3_ARCHIVE],
+        check_specs=checks.LEDGER_CHECKS,
+        kinds={"jsonl"},
+        pool="s3",
+        group_name=GROUP,
+        owners=_OWNERS,
+        code_version=_CODE_VERSION,
+        description="The ledger says complete, durably, and its mirror in S3 says the same.",
+    )
+    def manifest_entry(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+            done = steps.record_entry(here, run_name)
+            yield from report.ledger_results(done)
+
+    @dg.asset(
+        partitions_def=studies,
+        deps=[checks.MANIFEST_ENTRY],
+        check_specs=checks.RELEASE_CHECKS,
+        kinds={"smb"},
+        output_required=False,
+        pool="s3",
+        group_name=GROUP,
+        owners=_OWNERS,
+        code_version=_CODE_VERSION,
+        description="The source is gone from the instrument, after every gate was found open at that moment.",
+    )
+    def source_released(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+        if not config.backup.delete_source:
+            context.log.info("backup.delete_source is false: the source stays")
+            return
+        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+            try:
+                released = steps.release(here, run_name, _memory(context, run_name))
+            except GateError as error:
+                yield report.gates_closed(error)
+                raise
+            yield from report.release_results(released)
+
+    return [validated, copy_and_archive, manifest_entry, source_released]
+
+
+def _transfer_options(config: Config) -> TransferOptions:
+    limit = config.backup.bandwidth_limit_mib
+    return TransferOptions(
+        part_size=config.s3.part_size_mib * 1024**2,
+        workers=config.backup.max_workers,
+        bandwidth_limit=limit * 1024**2 if limit else None,
+    )
+
+
+@contextmanager
+def _working(context: dg.AssetExecutionContext, lab: Lab, retry_seconds: float) -> Iterator[tuple[Lab, str]]:
+    """Hold the study's lock, and decide what an error means: try again only where that can help."""
+    run_name = run_name_of(context.partition_key)
+    try:
+        if steps.is_at_source(lab, run_name):
+            with study_lock(lab.source, run_name, run_name):
+                yield lab, run_name
+        else:
+            yield lab, run_name
+    except UnavailableError as error:
+        context.log.warning(f"{run_name}: {error}")
+        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
+    except (ResourceError, GateError, *steps.PERMANENT_ERRORS) as error:
+        raise dg.Failure(f"{run_name}: {error}", allow_retries=False) from error
+
+
+def _memory(context: dg.AssetExecutionContext, run_name: str) -> Memory:
+    """Since when the study has looked as it does, as whoever launched this run observed it."""
+    since, fingerprint = context.run.tags.get(IDLE_SINCE_TAG), context.run.tags.get(FINGERPRINT_TAG)
+    if not since or not fingerprint:
+        return {}
+    return {run_name: Observation(fingerprint, datetime.fromisoformat(since))}
