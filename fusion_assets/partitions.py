@@ -1,8 +1,8 @@
 """Studies as Dagster partitions: the definition, and keys that any directory name can be turned into and back.
 
 Dagster checks no key: newlines, slashes and ``...`` (its range separator) all pass and break something later. A key
-here is the study's name with everything outside ``A-Z a-z 0-9 . _ -`` percent-encoded, so that a badly named study, too,
-has a partition in which its violations can be seen.
+here is the study's name with everything outside ``A-Z a-z 0-9 . _ -`` percent-encoded, so that a badly named study,
+too, has a partition in which its violations can be seen.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
-from fusion_assets.reconcile.plan import EVICTED, LOCKED, NOT_MIRRORED, PROVEN, ObservedStudy
+from fusion_assets.reconcile.plan import EVICTED, KNOWN_INVALID, LOCKED, NOT_MIRRORED, PROVEN, ObservedStudy
 from resources.storage import Entry
 
 # SMB keeps times to 100 ns; anything finer is lost in the copy and is not a change.
@@ -96,10 +96,14 @@ def _validated(source: SourceFacts | Unseen | None, record: Record | None) -> Co
         first, *more = source.report.violations
         also = f" (and {len(more)} more)" if more else ""
         return false("BreaksStandard", f"[{first.rule}] {first.path}: {first.message}{also}")
-    seen_broken = record is not None and record.status is Status.FAILED_VALIDATION
-    if record and seen_broken and record.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint:
+    if record and _is_known_invalid(record, source):
         return false("BrokenFiles", str(record.extra.get(REASON_FIELD, "")))
     return true("Conforms")
+
+
+def _is_known_invalid(record: Record, source: SourceFacts) -> bool:
+    unchanged = record.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint
+    return record.status is Status.FAILED_VALIDATION and unchanged
 
 
 def _on_truenas(
@@ -185,6 +189,8 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
         return false("NotRecorded")
     if is_proven(record) and record.status is Status.IN_PROGRESS:
         return false(PROVEN, "both copies were proven, the record is not complete yet")
+    if source and _is_known_invalid(record, source):
+        return false(KNOWN_INVALID, str(record.extra.get(REASON_FIELD, "")))
     if record.status is not Status.COMPLETE:
         return false("NotComplete", f"the latest record says {record.status.value}")
     copy = facts.copy
@@ -194,7 +200,7 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
             return false("RecordDiffers", f"recorded {record.file_count} files, {record.total_bytes} bytes")
     if not facts.mirrored:
         return false(NOT_MIRRORED, "the ledger's mirror in S3 is behind")
-    return true("Complete", f"completed {record.completed_at}")
+    return true("Complete", f"completed {_spoken(record.completed_at)}")
 
 
 def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
@@ -205,8 +211,12 @@ def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
     if facts.trashed:
         return false("InTrash", "a release was begun and not finished")
     if record and record.source_deleted_at:
-        return true("Released", f"released {record.source_deleted_at}")
+        return true("Released", f"released {_spoken(record.source_deleted_at)}")
     return true("Gone", "no longer at the source, and not released by us")
+
+
+def _spoken(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC" if time else ""
 
 
 def _some(paths: Iterable[str], limit: int = 3) -> str:

@@ -42,6 +42,8 @@ LOCKED = "Locked"  # somebody is at work on it: wait, do not worry
 # Not recorded as complete, though all that a complete record says was proven: only writing it down is missing.
 PROVEN = "Proven"
 NOT_MIRRORED = "NotMirrored"
+# The ledger says already that this very state of the study is invalid: there is nothing to add until it changes.
+KNOWN_INVALID = "KnownInvalid"
 RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
 
 
@@ -134,9 +136,12 @@ def summarize(plans: Iterable[StudyPlan]) -> dict[str, Any]:
 
 def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...]:
     conditions = observed.conditions
-    may_touch = all(conditions[name].is_true for name in (Name.UNLOCKED, Name.IDLE, Name.VALIDATED))
     destinations = (Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
-    if not may_touch or any(conditions[name].status is Status.UNKNOWN for name in destinations):
+    if not conditions[Name.UNLOCKED].is_true or not conditions[Name.IDLE].is_true:
+        return ()
+    if not conditions[Name.VALIDATED].is_true:
+        return (Step.VALIDATED,) if _is_news(observed) else ()
+    if any(conditions[name].status is Status.UNKNOWN for name in destinations):
         return ()
     evicted = conditions[Name.ON_TRUENAS].reason == EVICTED
     if not conditions[Name.ON_TRUENAS].is_true and not evicted:
@@ -148,6 +153,13 @@ def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...
         only_write = conditions[Name.RECORDED].reason in (PROVEN, NOT_MIRRORED) or evicted
         return (Step.MANIFEST_ENTRY,) if only_write else _proof_steps(observed)
     return (Step.SOURCE_RELEASED,) if _may_release(desired, conditions) else ()
+
+
+def _is_news(observed: ObservedStudy) -> bool:
+    """Whether an invalid study has to be validated once, so that its violations are in the history and the ledger."""
+    invalid = observed.conditions[Name.VALIDATED].status is Status.FALSE
+    recorded = observed.conditions[Name.RECORDED]
+    return observed.at_source and invalid and recorded.status is Status.FALSE and recorded.reason != KNOWN_INVALID
 
 
 def _proof_steps(observed: ObservedStudy) -> tuple[Step, ...]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fusion_assets.reconcile.conditions import Condition, Name, Status, false, true
 from fusion_assets.reconcile.plan import (
     EVICTED,
+    KNOWN_INVALID,
     LOCKED,
     RELEASE_GATES,
     Desired,
@@ -70,6 +71,8 @@ def test_a_second_run_has_nothing_to_do(desired: Desired, study: ObservedStudy) 
     for _ in range(3):
         plan = plan_study(desired, study)
         done = {name: condition for step in plan.actions for name, condition in EFFECTS[step].items()}
+        if plan.actions == (Step.VALIDATED,):
+            done = {Name.RECORDED: false(KNOWN_INVALID)}
         study = replace(study, conditions={**study.conditions, **done})
     assert plan_study(desired, study).actions == ()
 
@@ -119,6 +122,14 @@ def test_a_source_whose_nas_copy_was_evicted_is_kept_because_one_copy_is_not_two
 def test_an_archive_that_lost_an_object_is_completed_from_the_nas_without_touching_the_instrument() -> None:
     plan = plan_study(Desired(delete_source=False), study_with(OnS3=false("ObjectsMissing")))
     assert plan.actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+
+
+def test_an_invalid_study_is_validated_once_so_that_its_violations_can_be_seen_and_then_waits_for_a_person() -> None:
+    invalid = study_with(Validated=false("BreaksStandard"), Recorded=false("NotRecorded"))
+    assert plan_study(Desired(delete_source=True), invalid).actions == (Step.VALIDATED,)
+    known = study_with(Validated=false("BreaksStandard"), Recorded=false(KNOWN_INVALID))
+    plan = plan_study(Desired(delete_source=True), known)
+    assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
 
 
 def test_a_copy_that_vanished_after_the_release_is_a_failure_and_not_silence() -> None:
