@@ -128,15 +128,24 @@ class Ledger:
             overwrite: Even if it holds something else than the beginning of the file, as after an edit by hand.
 
         Raises:
-            NotFoundError: There is no such month.
-            MirrorError: S3 did not take it, or `overwrite` is needed.
+            MirrorConflictError: The file is not there, or `overwrite` is needed.
+            MirrorError: S3 did not take it.
             LockHeldError: Another writer kept the ledger locked.
         """
         if not self._bucket:
             return
         with self._writing():
-            self._repair(month)
-            put_month(self._bucket, month, self._storage.read_file(_file(month)), overwrite=overwrite)
+            try:
+                self._repair(month)
+                content = self._storage.read_file(_file(month))
+            except NotFoundError as error:
+                place = self._storage.location(_file(month))
+                raise MirrorConflictError(
+                    f"there is no {place} to mirror | hint: if S3 holds it, `fusion manifest restore` brings it back",
+                    month=month,
+                    path=place,
+                ) from error
+            put_month(self._bucket, month, content, overwrite=overwrite)
 
     def mirror_state(self, *, thorough: bool = False) -> list[MirrorState]:
         """Compare all months with their mirror: one listing on each side.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from resources.errors import ChecksumError, ResourceError
+from resources.errors import ChecksumError, ResourceError, UnavailableError
 from resources.s3 import S3Bucket
 from resources.s3_objects import ObjectInfo
 
@@ -31,6 +31,10 @@ class MirrorError(ResourceError):
     def __init__(self, message: str, *, month: str, path: str = "") -> None:
         super().__init__(message, path=path)
         self.month = month
+
+
+class MirrorUnavailableError(MirrorError, UnavailableError):
+    """S3 did not answer: trying again can cure it."""
 
 
 class MirrorConflictError(MirrorError):
@@ -111,7 +115,8 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
     except MirrorError:
         raise
     except ResourceError as error:
-        raise MirrorError(
+        kind = MirrorUnavailableError if isinstance(error, UnavailableError) else MirrorError
+        raise kind(
             f"the ledger's file of {month} was not copied to {bucket.object_uri(key)}: {error}",
             month=month,
             path=bucket.object_uri(key),

@@ -49,6 +49,10 @@ class FoundLock:
     state: LockState
     message: str
 
+    def __str__(self) -> str:
+        """The message."""
+        return self.message
+
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:

@@ -178,10 +178,10 @@ def test_a_crash_leaves_a_lock_that_says_whose_it_is_and_what_to_type(worker, st
         "no longer running",
         f"fusion unlock {STUDY}",
     ):
-        assert said in found.message
+        assert said in str(found)
     with pytest.raises(LockHeldError) as held, study_lock(storage, STUDY, STUDY):
         pytest.fail("a stale lock is for a person to remove")
-    assert str(held.value) == found.message
+    assert str(held.value) == str(found)
     facts = study_lock_facts(storage, STUDY)
     assert facts is not None
     assert facts.owner_is_gone
