@@ -1,7 +1,8 @@
 """Keep-alive HTTP/1.1 connections to one server: as much of HTTP as talking to S3 needs.
 
-Why not http.client: parsing a response's headers with the email package takes longer than signing and sending a small
-object (measured: 2 times the CPU per request), and an archive of 20,000 small files makes 40,000 requests.
+Why not http.client: its email parser takes 25 microseconds for an S3 answer's headers where this takes 6 (medians of 7
+runs); the difference is a quarter of the CPU a small object costs here, and 20,000 files make 40,000 requests.
+
 What belongs here: sockets, TLS, proxies, framing. What does not: S3, signatures, retries.
 """
 

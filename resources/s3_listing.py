@@ -1,8 +1,9 @@
 """Listings of a bucket, page by page.
 
-Why not boto3's paginator: it spends 0.13 ms of CPU on each key (measured, 5,000 keys) and 7 ms on each request, and a
-second run over 1,000 archived studies is nothing but listings. What belongs here: asking for pages and reading their
-XML. What does not: keys relative to a prefix (`s3`).
+Why not boto3's paginator: a listing of 50 keys costs it 4.9 ms of CPU, ours 0.55 ms; 5,000 keys cost it 77 and us 7
+microseconds a key (medians of 5 interleaved runs). A second run over 1,000 archived studies is nothing but listings.
+
+What belongs here: asking for pages and reading their XML. What does not: keys relative to a prefix (`s3`).
 """
 
 from __future__ import annotations

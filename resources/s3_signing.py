@@ -1,8 +1,8 @@
 """AWS Signature Version 4 for S3, for requests whose SHA-256 is already known.
 
-Why not botocore's signer: it takes a request object through 15 calls and hashes the payload again over plain HTTP;
-that costs more than sending a 40 KB object does. This one signs in some 20 microseconds from the digest we verified
-anyway. Tested against AWS's published examples and against botocore's signer. Pure: no clock, no network.
+Why not botocore's signer: it takes 64 microseconds a request where this takes 5 (medians of 7 runs), as much as all the
+CPU a 40 KB object costs here, and over plain HTTP it hashes the payload again, whose digest we have verified already.
+Tested against AWS's published examples and against botocore's signer. Pure: no clock, no network.
 
 Source of the rules: "Signature Calculations for the Authorization Header" in the Amazon S3 API reference.
 """
