@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion_assets.manifest.ledger import LOCK_NAME, Ledger
@@ -146,6 +146,7 @@ def test_a_mending_that_was_killed_in_the_middle_is_finished_by_the_next(disk):
     assert (disk / "2026-01.torn").read_bytes() == b'{"backup_\n'
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3 * len(numbered(1).to_line())))
 def test_a_file_cut_at_any_byte_loses_at_most_the_line_it_was_cut_in(tmp_path_factory, cut):
     disk = tmp_path_factory.mktemp("cut")
@@ -161,6 +162,7 @@ def test_a_file_cut_at_any_byte_loses_at_most_the_line_it_was_cut_in(tmp_path_fa
     assert not view.bad_lines
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_whatever_is_in_the_file_no_byte_of_it_is_lost_and_the_next_record_is_read(tmp_path_factory, garbage):
     disk = tmp_path_factory.mktemp("garbage")

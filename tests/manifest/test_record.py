@@ -6,13 +6,14 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion_assets.manifest.record import FIELDS, RecordError, parse_line
 from tests.manifest.records import START, record, records
 
 
+@settings(deadline=None)
 @given(records())
 def test_whatever_is_written_is_read_again_with_its_unknown_fields(written):
     line = written.to_line()
@@ -82,6 +83,7 @@ def test_garbage_is_a_named_error_and_nothing_else(line):
         parse_line(line)
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text() | st.binary().map(lambda garbage: record().to_line()[:-2] + garbage))
 def test_no_line_whatsoever_raises_anything_but_a_record_error(line):
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.errors import NotFoundError, UnavailableError
+from resources.errors import HeldOpenError, NotFoundError, UnavailableError
 from resources.local import LocalStorage
 from resources.lockfile import (
     LockHeldError,
@@ -225,6 +225,35 @@ def test_who_is_patient_gets_the_lock_when_it_is_free(storage):
     with hold(storage, new_lock(NAME), patience=30):
         pass
     thread.join()
+
+
+def test_a_lock_that_goes_away_between_two_looks_is_taken(disk):
+    class Vanishing(LocalStorage):
+        def read_file(self, path: str, *, uncached: bool = False) -> bytes:
+            (disk / NAME).unlink(missing_ok=True)
+            return super().read_file(path, uncached=uncached)
+
+    take(LocalStorage(disk), new_lock(NAME))
+    ours = new_lock(NAME)
+    take(Vanishing(disk), ours)
+    assert (disk / NAME).read_bytes() == ours.content
+    assert release(Vanishing(disk), ours) is False, "gone before it could be removed"
+
+
+def test_a_lock_file_that_is_just_being_removed_is_waited_for(disk):
+    class Windows(LocalStorage):
+        refusals = 3
+
+        def create_exclusive(self, path: str, data: bytes) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise HeldOpenError("deletion pending")
+            super().create_exclusive(path, data)
+
+    with hold(Windows(disk), new_lock(NAME), patience=30):
+        assert (disk / NAME).exists()
+    with pytest.raises(HeldOpenError), hold(Windows(disk), new_lock(NAME)):
+        pytest.fail("it was held")
 
 
 @pytest.mark.parametrize("identity", [True, False])
