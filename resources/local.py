@@ -37,7 +37,7 @@ from resources.local_files import (
 )
 from resources.names import check_posix, check_relative, check_windows
 from resources.os_errors import translated
-from resources.storage import Entry, Reader, Space, Writer
+from resources.storage import Entry, Reader, Space, Writer, walk_tree
 
 _WINDOWS = sys.platform == "win32"
 _DIRECTORY_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
@@ -117,10 +117,7 @@ class LocalStorage:
 
     def walk(self, path: str = "") -> Iterator[Entry]:
         """Everything below, directories before what is in them, names in order, links not followed."""
-        for entry in self.list(path):
-            yield entry
-            if entry.kind == "directory":
-                yield from self.walk(entry.path)
+        return walk_tree(self, path)
 
     def stat(self, path: str) -> Entry:
         """The entry at `path`; a link is described, not followed."""

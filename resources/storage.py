@@ -186,6 +186,19 @@ class Storage(Protocol):
         ...
 
 
+def walk_tree(storage: Storage, path: str) -> Iterator[Entry]:
+    """`Storage.walk`, for storages that list one directory at a time.
+
+    Args:
+        storage: Where.
+        path: The directory to begin at.
+    """
+    for entry in storage.list(path):
+        yield entry
+        if entry.kind == "directory":
+            yield from walk_tree(storage, entry.path)
+
+
 PARTIAL_SUFFIX = ".partial"
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from resources.smb import SmbServer
+from resources.smb import SmbServer, parse_address
+from resources.smb_storage import SmbStorage
+from resources.storage import Storage
 from tests.real.requirements import require
 
 USERNAME = "daemon"  # an account every Linux has, which is not root: it can be told "no"
@@ -62,6 +65,14 @@ CONFIGURATION = """\
 """
 
 
+@dataclass(frozen=True)
+class Place:
+    """A storage, and the directory behind it, so that a test can look and meddle from outside."""
+
+    storage: Storage
+    disk: Path
+
+
 @dataclass
 class SambaServer:
     """A server whose share is the directory `share`; `kill` and `start` make it go away and come back."""
@@ -84,6 +95,14 @@ class SambaServer:
             encrypt=encrypt,
             connections=connections,
         )
+
+    def directory(self, name: str) -> Path:
+        """A new directory in the share, owned by the account that logs in."""
+        account = pwd.getpwnam(USERNAME)
+        directory = self.share / name
+        directory.mkdir()
+        os.chown(directory, account.pw_uid, account.pw_gid)
+        return directory
 
     def prepare(self) -> None:
         account = pwd.getpwnam(USERNAME)
@@ -169,3 +188,21 @@ def own_samba() -> Iterator[SambaServer]:
 def samba_without_encryption() -> Iterator[SambaServer]:
     """A server that signs but cannot encrypt."""
     yield from _running("off")
+
+
+@pytest.fixture
+def share(samba: SambaServer) -> Iterator[Place]:
+    """An empty root on a share."""
+    yield from share_of(samba)
+
+
+def share_of(server: SambaServer, *, encrypt: bool = True) -> Iterator[Place]:
+    """An empty root on a share of `server`, removed at the end."""
+    name = uuid.uuid4().hex
+    disk = server.directory(name)
+    storage = SmbStorage(parse_address(f"smb://nas/{SHARE}/{name}", ["nas"]), server.login(encrypt=encrypt))
+    try:
+        yield Place(storage, disk)
+    finally:
+        storage.close()
+        shutil.rmtree(disk, ignore_errors=True)

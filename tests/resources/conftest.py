@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from resources.local import LocalStorage
-from resources.storage import Storage
+from tests.real.samba import Place, samba, share_of
+
+__all__ = ["samba"]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A storage, and the directory behind it, so that a test can look and meddle from outside."""
-
-    storage: Storage
-    disk: Path
-
-
-@pytest.fixture(params=["local"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    return Place(LocalStorage(disk), disk)
+@pytest.fixture(params=["local", pytest.param("smb", marks=pytest.mark.real)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """An empty root, in a local directory and on a share."""
+    if request.param == "local":
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        yield Place(LocalStorage(disk), disk)
+    else:
+        yield from share_of(request.getfixturevalue("samba"))

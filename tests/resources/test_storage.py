@@ -9,7 +9,6 @@ import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Place
 
 from resources.errors import (
     AlreadyExistsError,
@@ -19,6 +18,7 @@ from resources.errors import (
     UnsafeNameError,
 )
 from resources.storage import Entry, Storage, remove_tree, replace_file
+from tests.real.samba import Place
 
 BIG = os.urandom(1 << 20) * 9 + b"the tail is no whole block"  # longer than any single request
 
@@ -325,8 +325,8 @@ def test_removing_a_file_does_not_remove_a_directory_nor_the_other_way_round(pla
 
 def test_a_tree_is_removed_whole_and_the_root_never(place: Place) -> None:
     for path in ("t/a/b/c", "t/a/d", "keep/x"):
-        (place.disk / path).parent.mkdir(parents=True, exist_ok=True)
-        (place.disk / path).write_bytes(b"1")
+        place.storage.make_directory(path.rpartition("/")[0])
+        place.storage.write_file(path, b"1")
     remove_tree(place.storage, "t")
     assert [e.path for e in place.storage.walk()] == ["keep", "keep/x"]
     with pytest.raises(ValueError, match="root"):
