@@ -6,7 +6,6 @@ For looking and for small labs; a production host runs the same two commands as 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from cli.settings import HOME_VARIABLE, Settings, global_options, state_folder
 from fusion_assets.config import CONFIG_VARIABLE, Config
 
 DEFAULT_PORT = 3000
+_STOP_SECONDS = 15
 
 
 @click.command()
@@ -68,6 +68,14 @@ def serve(config: Config, port: int, environment: Mapping[str, str] | None = Non
         return 0
     finally:
         for process in processes:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         for process in processes:
-            process.wait()
+            _await_end(process)
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -48,6 +48,7 @@ def s3_server(folder: Path, port: int) -> Iterator[str]:
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(folder),
         "SERVICES": "s3",
+        "IOT_MTLS_ENABLED": "0",  # else it opens a second port
     }
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.with_suffix(".log")
