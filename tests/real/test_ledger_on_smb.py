@@ -17,8 +17,7 @@ from resources.process import this_host
 from resources.smb import parse_address
 from resources.smb_storage import SmbStorage
 from tests.manifest.records import record
-from tests.real.samba import SambaServer
-from tests.resources.conftest import Place
+from tests.real.samba import Place, SambaServer
 
 pytestmark = pytest.mark.real
 
