@@ -21,10 +21,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.contenders import BUCKET, CREDENTIALS, PREFIX
+from benchmarks.contenders import BUCKET, CREDENTIALS, PREFIX, program
 from benchmarks.datasets import WORK
 from benchmarks.machine import describe, drop_caches
 from benchmarks.many_studies import make_studies
+from benchmarks.measure import measure
 from benchmarks.results import DOCUMENT, aligned, replace_between_markers
 from benchmarks.run import s3_server
 from fusion_assets.config import Config, parse_config
@@ -91,7 +92,7 @@ def first_plan(config: Config, count: int) -> list[tuple[str, ...]]:
     """Observing and planning every study of a lab that has archived none."""
     watch = Stopwatch()
     with open_lab(config) as lab:
-        lab.ledger.create()
+        Path(lab.config.manifest_root).mkdir(exist_ok=True)
         drop_caches(())
         watch.time("first plan, cold", count, lambda: planned(lab, expected=count))
         watch.time("first plan, warm", count, lambda: planned(lab, expected=count))
@@ -113,7 +114,7 @@ def archive_all(config: Config) -> list[tuple[str, ...]]:
     """Archive every study of a lab, for what follows."""
     watch = Stopwatch()
     with open_lab(config) as lab, ThreadPoolExecutor(ARCHIVERS) as pool:
-        lab.ledger.create()
+        Path(lab.config.manifest_root).mkdir(exist_ok=True)
         names = [entry.name for entry in lab.source.list()]
         archived = pool.map(lambda name: archive_one(lab, name), names)
         watch.time(f"archiving and recording, {ARCHIVERS} at a time", len(names), lambda: list(archived))
@@ -166,9 +167,26 @@ def measure_archived(work: Path, count: int, files: int) -> list[tuple[str, ...]
         config = lab_config(source, nas, server.endpoint)
         rows = alone(archive_all, config)
         rows += alone(second_run, config, "second run, sources kept", count)
+        rows += [whole_command(work, source, nas, server.endpoint, count)]
         return rows + alone(
             second_run, lab_config(released, nas, server.endpoint), "second run, sources released", count
         )
+
+
+def whole_command(work: Path, source: Path, nas: Path, endpoint: str, count: int) -> tuple[str, ...]:
+    """`fusion apply` with nothing to do, as a user types it: Python's start and the recap included."""
+    home = fresh(work / "planning-home")
+    (home / "config.toml").write_text(
+        f'[source]\nroot = "{source}"\n[truenas]\nroot = "{nas}"\n'
+        f'[s3]\nbucket = "{BUCKET}"\nprefix = "{PREFIX}"\nendpoint_url = "{endpoint}"\nregion = "us-east-1"\n'
+        "[backup]\nidle_days = 0\nsettle_minutes = 0\ndelete_source = false\n",
+        encoding="utf-8",
+    )
+    argv = [program("fusion"), "apply", "--yes", "--config", str(home / "config.toml")]
+    usage = measure(argv, env={}, cwd=home, log=home / "log")
+    each = f"{usage.wall / count * 1000:.2f}"
+    what = "… as the command `fusion apply`, warm"
+    return what, f"{count:,}", f"{usage.wall:.2f}", each, f"{usage.cpu:.2f}", f"{usage.rss / 1e6:.0f}"
 
 
 def fresh(folder: Path) -> Path:

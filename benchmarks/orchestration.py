@@ -1,0 +1,136 @@
+"""What Dagster adds to a study: the same trivial studies with and without it, in turn, in one process.
+
+What belongs here: the difference between running a study's steps and running its job in-process against a persistent
+instance, and how long the definitions take to load. What does not: moving much data (`run`), looking (`planning`).
+
+    python -m benchmarks.orchestration [--studies 10] [--markdown]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from benchmarks.contenders import CREDENTIALS
+from benchmarks.datasets import WORK
+from benchmarks.machine import describe
+from benchmarks.measure import measure
+from benchmarks.planning import archive_one, fresh, lab_config
+from benchmarks.results import DOCUMENT, aligned, replace_between_markers
+from benchmarks.run import ROOT, s3_server
+from cli.demo.study import Experiment, write_study
+from cli.run import dagster_instance
+from definitions import build_defs
+from fusion_assets.config import Config
+from fusion_assets.partitions import partition_key, studies
+from fusion_assets.reconcile import steps
+from fusion_assets.reconcile.lab import Lab, open_lab
+from fusion_assets.reconcile.plan import Step
+
+HEADINGS = ("", "s (median)", "range", "CPU s (median)")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+TINY = Experiment(channels=1, width=64, height=64)
+Timing = tuple[float, float]
+
+
+def make_lab(source: Path, count: int) -> list[str]:
+    """Trivial studies that pass every check; returns their names."""
+    names = [f"20260105_WW_BENCH_trivial{number:03d}" for number in range(count)]
+    for number, name in enumerate(names):
+        write_study(source / name, (TINY,), finished_at=datetime(2026, 1, 5, tzinfo=UTC), seed=number, extra={})
+    return names
+
+
+def without_dagster(lab: Lab, run_name: str) -> None:
+    """A study's steps up to its ledger entry, one after the other."""
+    steps.refuse_invalid(lab, run_name, steps.validate(lab, run_name))
+    archive_one(lab, run_name)
+
+
+def with_dagster(job: dg.JobDefinition, instance: dg.DagsterInstance, run_name: str) -> None:
+    """The job of a study up to its ledger entry, as `fusion apply` runs it."""
+    job.execute_in_process(
+        instance=instance,
+        partition_key=partition_key(run_name),
+        asset_selection=[dg.AssetKey(step.value) for step in Step if step is not Step.SOURCE_RELEASED],
+        run_config=QUIET,
+    )
+
+
+def timed(do: Callable[[], None]) -> Timing:
+    """Wall and processor seconds of one call."""
+    began, cpu_began = time.perf_counter(), time.process_time()
+    do()
+    return time.perf_counter() - began, time.process_time() - cpu_began
+
+
+def measure_runs(config: Config, home: Path, names: list[str]) -> tuple[list[Timing], list[Timing]]:
+    """Every other study with Dagster, the ones between without; the first of each is not counted."""
+    alone, orchestrated = [], []
+    with open_lab(config) as lab, dagster_instance(home) as instance:
+        Path(lab.config.manifest_root).mkdir(exist_ok=True)
+        job = build_defs(config).resolve_job_def("archive_study")
+        instance.add_dynamic_partitions(str(studies.name), [partition_key(name) for name in names])
+        for first, second in zip(names[::2], names[1::2], strict=True):
+            alone.append(timed(lambda name=first: without_dagster(lab, name)))  # type: ignore[misc]  # a default is bound
+            orchestrated.append(timed(lambda name=second: with_dagster(job, instance, name)))  # type: ignore[misc]
+    return alone[1:], orchestrated[1:]
+
+
+def loading(config: Path, log: Path) -> list[Timing]:
+    """Seconds for a fresh Python to load the definitions, imports included."""
+    argv = [sys.executable, "-c", "import definitions; definitions.defs().get_repository_def()"]
+    usages = [measure(argv, env={"FUSION_CONFIG": str(config)}, cwd=ROOT, log=log) for _ in range(4)]
+    return [(usage.wall, usage.cpu) for usage in usages[1:]]
+
+
+def row(what: str, timings: list[Timing]) -> tuple[str, ...]:
+    """One row of the table."""
+    walls = [wall for wall, _ in timings]
+    cpu = statistics.median(cpu for _, cpu in timings)
+    return what, f"{statistics.median(walls):.3f}", f"{min(walls):.3f}-{max(walls):.3f}", f"{cpu:.3f}"
+
+
+def main() -> None:
+    """Measure, print, and write the table into the docs when asked."""
+    parser = argparse.ArgumentParser(description="What Dagster adds to a study.")
+    parser.add_argument("--studies", type=int, default=10, help="of each kind (default 10)")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
+    options = parser.parse_args()
+    os.environ.update(CREDENTIALS)
+    work = fresh(options.work.absolute() / "orchestration")
+    names = make_lab(fresh(work / "source"), 2 * (options.studies + 1))
+    with s3_server() as server:
+        config = lab_config(work / "source", fresh(work / "nas"), server.endpoint)
+        alone, orchestrated = measure_runs(config, work / "home", names)
+    overhead = [
+        (with_wall - wall, with_cpu - cpu)
+        for (wall, cpu), (with_wall, with_cpu) in zip(alone, orchestrated, strict=True)
+    ]
+    (work / "config.toml").write_text(
+        f'[source]\nroot = "{work}/source"\n[truenas]\nroot = "{work}/nas"\n[s3]\nbucket = "bench"\n', encoding="utf-8"
+    )
+    rows = [
+        row("a trivial study, steps alone", alone),
+        row("the same as a Dagster run in-process", orchestrated),
+        row("**what Dagster adds**", overhead),
+        row("loading the definitions in a fresh Python", loading(work / "config.toml", work / "log")),
+    ]
+    text = f"{options.studies} studies of each kind; {describe(work)}.\n\n{aligned([HEADINGS, *rows])}"
+    print(text)
+    if options.markdown:
+        document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "orchestration", text)
+        DOCUMENT.write_text(document, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
