@@ -1,0 +1,125 @@
+"""`fusion notify list-subscribers|test`: who would be told what, and whether it reaches them."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from cli.main import EXIT_CONFIG, EXIT_UNEXPECTED
+from cli.output import print_json
+from cli.settings import Settings, format_option, global_options
+from fusion_assets.notify.recipients import Event, Subscribers, recipients_folder, subscribers
+
+if TYPE_CHECKING:
+    from fusion_assets.notify.send import NotSent, Prepared
+
+_EVENTS = click.Choice([event.value for event in Event])
+
+
+@click.group()
+def command() -> None:
+    """Mails about what went wrong: who gets them, and whether they arrive."""
+
+
+@command.command("list-subscribers")
+@click.option("--event", type=_EVENTS, default=None, help="Only this event.")
+@format_option
+@global_options
+def list_subscribers(event: str | None, output: str) -> None:
+    """Show who is mailed about each event, and the file they stand in.
+
+    One address a line in recipients/EVENT.txt beside config.toml; recipients/default.txt counts where that has none.
+    """
+    config = click.get_current_context().ensure_object(Settings).load()
+    folder = recipients_folder(config)
+    found = [subscribers(folder, each) for each in ([Event(event)] if event else Event)]
+    if output == "json":
+        print_json(
+            {
+                "enabled": config.notify.enabled,
+                "recipients_dir": str(folder),
+                "events": [_to_json(each) for each in found],
+            }
+        )
+        return
+    for each in found:
+        click.echo(_line(each))
+    _warn(tuple(dict.fromkeys(problem for each in found for problem in each.problems)))
+    if not config.notify.enabled:
+        click.echo("note: mails are switched off: set enabled = true in [notify] of config.toml")
+
+
+@command.command("test")
+@click.option("--event", type=_EVENTS, required=True, help="Whose subscribers get the mail.")
+@click.option("--dry-run", is_flag=True, help="Show the mail; connect to nothing.")
+@global_options
+def send_test(event: str, *, dry_run: bool) -> None:
+    """Send a test mail to an event's subscribers, even while mails are switched off.
+
+    Exit code 2 when nobody subscribed, or the credentials or settings do not work; 3 when the server does not answer.
+    """
+    from fusion_assets.notify.messages import sample_message
+    from fusion_assets.notify.send import NotSent, deliver, prepare
+    from resources.process import this_host
+
+    settings = click.get_current_context().ensure_object(Settings)
+    config = settings.load()
+    wanted = Event(event)
+    file = subscribers(recipients_folder(config), wanted).file
+    message = sample_message(wanted, this_host(), datetime.now(UTC).astimezone(), file)
+    prepared = prepare(config, wanted, message, smtp_env=settings.smtp_env)
+    if isinstance(prepared, NotSent):
+        _give_up(prepared)
+    if dry_run:
+        _warn(prepared.problems)
+        _show(prepared)
+    else:
+        result = deliver(prepared)
+        if isinstance(result, NotSent):
+            _give_up(result)
+        _warn(result.problems)
+        click.echo(str(result))
+    if not config.notify.enabled:
+        click.echo("note: mails are switched off: set enabled = true in [notify] of config.toml")
+
+
+def _line(found: Subscribers) -> str:
+    width = max(len(event) for event in Event)
+    if found.file is None:
+        return f"{found.event.value:<{width}}  {click.style('nobody', fg='yellow')}"
+    return f"{found.event.value:<{width}}  {', '.join(found.addresses)}  ({found.file})"
+
+
+def _to_json(found: Subscribers) -> dict[str, Any]:
+    return {
+        "event": found.event.value,
+        "recipients": list(found.addresses),
+        "source": str(found.file) if found.file else None,
+        "problems": list(found.problems),
+    }
+
+
+def _show(prepared: Prepared) -> None:
+    mail, server = prepared.mail, prepared.settings
+    click.echo(f"Server:  {server.host}:{server.port} ({server.security.value}, settings from {server.origin})")
+    click.echo(f"From:    {mail.sender}")
+    click.echo(f"To:      {', '.join(mail.recipients)}")
+    click.echo(f"Subject: {mail.subject}\n\n{mail.text}")
+    click.echo("dry run: nothing was sent")
+
+
+def _give_up(result: NotSent) -> NoReturn:
+    """Say why nothing was sent, and exit: 3 if only the server is to blame, else 2."""
+    from fusion_assets.notify.send import Reason
+
+    _warn(result.problems)
+    click.echo(f"fusion: {result}", err=True)
+    sys.exit(EXIT_UNEXPECTED if result.reason in (Reason.UNAVAILABLE, Reason.UNEXPECTED) else EXIT_CONFIG)
+
+
+def _warn(problems: tuple[str, ...]) -> None:
+    for problem in problems:
+        click.echo(click.style(f"warning: {problem}", fg="yellow"), err=True)
