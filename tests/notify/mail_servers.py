@@ -36,7 +36,7 @@ class Inbox:
     logins: list[bool] = field(default_factory=list)
     refuse: dict[str, str] = field(default_factory=dict)
     data_reply: str = "250 taken"
-    quit_reply: str = "221 bye"
+    hangs_up: bool = False
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: Any, session: Any, envelope: Any, address: str, options: Any
@@ -58,7 +58,9 @@ class Inbox:
     async def handle_QUIT(  # noqa: N802 - aiosmtpd's name
         self, server: Any, session: Any, envelope: Any
     ) -> str:
-        return self.quit_reply
+        if self.hangs_up:
+            server.transport.abort()
+        return "221 bye"
 
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         good = isinstance(data, LoginPassword) and data == LoginPassword(USER.encode(), PASSWORD.encode())
