@@ -32,8 +32,6 @@ DISK_FULL: Final = 0xC000007F
 NOT_A_DIRECTORY: Final = 0xC0000103
 IS_A_DIRECTORY: Final = 0xC00000BA
 NOT_FOUND: Final = frozenset({NO_SUCH_FILE, 0xC0000034, 0xC000003A})
-NO_SUPPORT: Final = frozenset({0xC00000BB, 0xC0000003, 0xC000000D, 0xC0000010})
-"""Not supported, invalid information class, invalid parameter, invalid device request."""
 
 SESSION_LOST: Final = frozenset({0xC00000C9, 0xC0000203, 0xC000035C, 0xC000020C})
 """The share or the session is gone on the server's side: log in again."""

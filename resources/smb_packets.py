@@ -39,9 +39,7 @@ NAME_SURROGATE = 0x20000000  # the bit in a reparse tag that says "this name sta
 
 # Information classes (MS-FSCC), with the type of information they belong to.
 OF_FILE, OF_FILESYSTEM = 1, 2
-BASIC, INTERNAL, RENAME, DISPOSITION, ALLOCATION, NETWORK_OPEN, ATTRIBUTE_TAG, ID_FULL_DIRECTORY = (
-    4, 6, 10, 13, 19, 34, 35, 38,
-)  # fmt: skip
+BASIC, INTERNAL, RENAME, DISPOSITION, NETWORK_OPEN, ATTRIBUTE_TAG, ID_FULL_DIRECTORY = 4, 6, 10, 13, 34, 35, 38
 FULL_SIZE = 7
 
 _EPOCH = 116_444_736_000_000_000  # 1970 in Windows' 100 ns since 1601
@@ -193,11 +191,6 @@ def rename(target: str, *, overwrite: bool) -> Request:
 def remove() -> Request:
     """Mark what is open to be deleted when it is closed."""
     return set_info(DISPOSITION, b"\x01")
-
-
-def reserve(size: int) -> Request:
-    """Ask for `size` bytes of room without changing the file's length."""
-    return set_info(ALLOCATION, struct.pack("<Q", size))
 
 
 def plain(command: int) -> Request:

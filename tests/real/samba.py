@@ -49,7 +49,7 @@ CONFIGURATION = """\
     load printers = no
     printing = bsd
     printcap name = /dev/null
-    max protocol = SMB3_11
+    max protocol = {dialect}
 [{share}]
     path = {base}/share
     read only = no
@@ -80,6 +80,7 @@ class SambaServer:
     base: Path
     port: int
     encrypt: str
+    dialect: str
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -110,7 +111,9 @@ class SambaServer:
             (self.base / name).mkdir(parents=True)
         for name in ("share", "tiny"):
             os.chown(self.base / name, account.pw_uid, account.pw_gid)
-        text = CONFIGURATION.format(port=self.port, base=self.base, encrypt=self.encrypt, share=SHARE)
+        text = CONFIGURATION.format(
+            port=self.port, base=self.base, encrypt=self.encrypt, dialect=self.dialect, share=SHARE
+        )
         (self.base / "smb.conf").write_text(text)
         subprocess.run(
             ["smbpasswd", "-c", self.base / "smb.conf", "-s", "-a", USERNAME],
@@ -154,7 +157,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _running(encrypt: str) -> Iterator[SambaServer]:
+def _running(encrypt: str, dialect: str = "SMB3_11") -> Iterator[SambaServer]:
     require(
         available=os.geteuid() == 0 and shutil.which("smbd") is not None,
         what="root and Samba's smbd (apt-get install samba)",
@@ -162,7 +165,7 @@ def _running(encrypt: str) -> Iterator[SambaServer]:
     # Not below pytest's own directory, which only root may enter: smbd acts as the account that logs in.
     base = Path(tempfile.mkdtemp(prefix="fusion-samba-"))
     base.chmod(0o755)
-    server = SambaServer(base, free_port(), encrypt)
+    server = SambaServer(base, free_port(), encrypt, dialect)
     try:
         server.prepare()
         server.start()
@@ -175,19 +178,25 @@ def _running(encrypt: str) -> Iterator[SambaServer]:
 @pytest.fixture(scope="session")
 def samba() -> Iterator[SambaServer]:
     """A server that encrypts when asked to, for the whole session."""
-    yield from _running("desired")
+    yield from _running("if_required")
 
 
 @pytest.fixture
 def own_samba() -> Iterator[SambaServer]:
     """A server for one test, which may kill it."""
-    yield from _running("desired")
+    yield from _running("if_required")
 
 
 @pytest.fixture
 def samba_without_encryption() -> Iterator[SambaServer]:
     """A server that signs but cannot encrypt."""
     yield from _running("off")
+
+
+@pytest.fixture
+def old_samba() -> Iterator[SambaServer]:
+    """A server that speaks SMB 3.0 at the most."""
+    yield from _running("if_required", "SMB3_00")
 
 
 @pytest.fixture
