@@ -10,7 +10,7 @@ import click
 from cli.output import print_json
 from cli.settings import Settings, format_option, global_options
 from fusion_assets.manifest.fold import LedgerView, fold
-from fusion_assets.reconcile.lab import open_lab
+from fusion_assets.reconcile.lab import create_ledger, open_lab
 
 
 @click.group()
@@ -36,9 +36,22 @@ def show(file: str | None, output: str) -> None:
     sys.exit(1 if view.bad_lines else 0)
 
 
+@command.command()
+@global_options
+def restore() -> None:
+    """Bring the ledger back from its mirror in S3, after the NAS lost it. What the NAS still has is kept."""
+    settings = click.get_current_context().ensure_object(Settings)
+    with open_lab(settings.load()) as lab:
+        lab.truenas.check_mounted()
+        if not lab.ledger.exists():
+            create_ledger(lab)
+        months = lab.ledger.restore_from_mirror()
+    click.echo(f"restored: {', '.join(months)}" if months else "nothing to restore: the ledger has all its mirror has")
+
+
 def _read_month(file: Path) -> LedgerView:
     try:
-        return fold([(file.name.removesuffix(".jsonl"), file.read_bytes())])
+        return fold([(file.name, file.read_bytes())])
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}") from error
 

@@ -74,27 +74,34 @@ class S3BucketResource(dg.ConfigurableResource[Any]):
     sse: str | None = None
     sse_kms_key_id: str | None = None
     session: dict[str, Any] = Field(default_factory=dict)
-    _client: S3Bucket | None = PrivateAttr(default=None)
+    _clients: dict[str | None, S3Bucket] = PrivateAttr(default_factory=dict)
 
     def client(self) -> S3Bucket:
-        """The bucket, opened once for each life of this resource."""
-        if self._client is None:
+        """The bucket, opened once for each life of this resource; what it uploads goes to the storage class."""
+        return self._open(self.storage_class)
+
+    def warm_client(self) -> S3Bucket:
+        """The same bucket for what is rewritten and read again: the storage class is left out."""
+        return self._open(None)
+
+    def _open(self, storage_class: str | None) -> S3Bucket:
+        if storage_class not in self._clients:
             # Imported here: dagster_aws.s3 takes 1.3 s, and most processes never talk to S3.
             from dagster_aws.s3 import S3Resource
 
-            self._client = S3Bucket(
+            self._clients[storage_class] = S3Bucket(
                 self.bucket,
                 prefix=self.prefix,
-                storage_class=self.storage_class,
+                storage_class=storage_class,
                 sse=self.sse,
                 sse_kms_key_id=self.sse_kms_key_id,
                 client=S3Resource(**self.session).get_client(),
             )
-        return self._client
+        return self._clients[storage_class]
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Give connections back when the run ends."""
         del context  # Dagster's hook signature
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        for client in self._clients.values():
+            client.close()
+        self._clients = {}

@@ -72,7 +72,7 @@ def test_the_ledger_stays_on_the_share_when_the_nas_is_a_windows_path() -> None:
 def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[source\nroot = 1")
-    with pytest.raises(ConfigError, match="not valid TOML.*line 1"):
+    with pytest.raises(ConfigError, match=r"not valid TOML.*line 1"):
         load_config(path)
 
 
@@ -83,5 +83,5 @@ def test_a_file_written_by_windows_notepad_is_read(tmp_path: Path) -> None:
 
 
 def test_a_config_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no configuration at .*nowhere.toml"):
+    with pytest.raises(ConfigError, match=r"no configuration at .*nowhere\.toml"):
         load_config(tmp_path / "nowhere.toml")

@@ -88,4 +88,4 @@ class StudyFacts:
     archive: ArchiveFacts | Present | Unseen | None
     record: Record | Unseen | None
     trashed: bool = False
-    mirrored: bool = True
+    mirrored: bool | Unseen = True

@@ -187,20 +187,34 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
         return unknown("LedgerUnseen", record.why)
     if record is None:
         return false("NotRecorded")
+    if record.status is not Status.COMPLETE:
+        return _not_complete(record, source)
+    if differs := _differs_from_copy(record, facts.copy, source):
+        return differs
+    if isinstance(facts.mirrored, Unseen):
+        return unknown("MirrorUnseen", facts.mirrored.why)
+    if not facts.mirrored:
+        return false(NOT_MIRRORED, "the ledger's mirror in S3 is behind")
+    return true("Complete", f"completed {_spoken(record.completed_at)}")
+
+
+def _not_complete(record: Record, source: SourceFacts | None) -> Condition:
     if is_proven(record) and record.status is Status.IN_PROGRESS:
         return false(PROVEN, "both copies were proven, the record is not complete yet")
     if source and _is_known_invalid(record, source):
         return false(KNOWN_INVALID, str(record.extra.get(REASON_FIELD, "")))
-    if record.status is not Status.COMPLETE:
-        return false("NotComplete", f"the latest record says {record.status.value}")
-    copy = facts.copy
-    if isinstance(copy, CopyFacts) and copy.checksums is not None and source:
-        total = sum(copy.files[path].size for path in copy.checksums if path in copy.files)
-        if (len(copy.checksums), total) != (record.file_count, record.total_bytes):
-            return false("RecordDiffers", f"recorded {record.file_count} files, {record.total_bytes} bytes")
-    if not facts.mirrored:
-        return false(NOT_MIRRORED, "the ledger's mirror in S3 is behind")
-    return true("Complete", f"completed {_spoken(record.completed_at)}")
+    return false("NotComplete", f"the latest record says {record.status.value}")
+
+
+def _differs_from_copy(
+    record: Record, copy: CopyFacts | Present | Unseen | None, source: SourceFacts | None
+) -> Condition | None:
+    if not isinstance(copy, CopyFacts) or copy.checksums is None or source is None:
+        return None
+    total = sum(copy.files[path].size for path in copy.checksums if path in copy.files)
+    if (len(copy.checksums), total) == (record.file_count, record.total_bytes):
+        return None
+    return false("RecordDiffers", f"recorded {record.file_count} files, {record.total_bytes} bytes")
 
 
 def _source_released(facts: StudyFacts, record: Record | None) -> Condition:

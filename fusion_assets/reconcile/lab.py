@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fusion_assets.config import Config
+from fusion_assets.config import Config, S3Section
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
 from resources.errors import NotFoundError, NotMountedError
@@ -55,24 +55,30 @@ def open_lab(config: Config) -> Iterator[Lab]:
         )
         for name, server in config.smb.items()
     }
-    bucket = S3Bucket(
-        config.s3.bucket,
-        prefix=config.s3.prefix,
-        region=config.s3.region,
-        endpoint_url=config.s3.endpoint_url,
-        profile=config.s3.profile,
-        storage_class=config.s3.storage_class,
-        sse=config.s3.sse,
-        sse_kms_key_id=config.s3.sse_kms_key_id,
-    )
+    bucket = _open_bucket(config.s3, config.s3.storage_class)
+    # Every append rewrites the ledger's mirror, and a lost ledger is read from it: it never goes to cold storage.
+    mirror = _open_bucket(config.s3, None)
     source = open_storage(config.source.root, servers)
     truenas = open_storage(config.truenas.root, servers)
     manifest = open_storage(config.manifest_root, servers)
     try:
-        yield Lab(config, source, truenas, Ledger(manifest, bucket), bucket)
+        yield Lab(config, source, truenas, Ledger(manifest, mirror), bucket)
     finally:
-        for place in (source, truenas, manifest, bucket):
+        for place in (source, truenas, manifest, bucket, mirror):
             place.close()
+
+
+def _open_bucket(section: S3Section, storage_class: str | None) -> S3Bucket:
+    return S3Bucket(
+        section.bucket,
+        prefix=section.prefix,
+        region=section.region,
+        endpoint_url=section.endpoint_url,
+        profile=section.profile,
+        storage_class=storage_class,
+        sse=section.sse,
+        sse_kms_key_id=section.sse_kms_key_id,
+    )
 
 
 def check_places(lab: Lab) -> tuple[Entry, ...]:

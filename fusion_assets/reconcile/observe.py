@@ -64,7 +64,7 @@ class _Surroundings:
     trashed: Mapping[str, str]
     on_truenas: frozenset[str] | Unseen
     on_s3: frozenset[str] | Unseen
-    stale_months: frozenset[str]
+    stale_months: frozenset[str] | Unseen
     now: datetime
 
 
@@ -136,7 +136,7 @@ def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surrou
         trashed=trashed_studies(lab),
         on_truenas=on_truenas,
         on_s3=on_s3,
-        stale_months=frozenset() if isinstance(stale, Unseen) else stale,
+        stale_months=stale,
         now=now,
     )
 
@@ -153,7 +153,7 @@ def _look_around_one(lab: Lab, run_name: str, now: datetime) -> _Surroundings:
         trashed=trashed_studies(lab),
         on_truenas=_attempt(lambda: frozenset({backup_name} if _is_directory(lab.truenas, backup_name) else ())),
         on_s3=_attempt(lambda: frozenset({backup_name} if _any(lab.bucket.list(f"{backup_name}/")) else ())),
-        stale_months=frozenset() if isinstance(stale, Unseen) else stale,
+        stale_months=stale,
         now=now,
     )
 
@@ -220,8 +220,14 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         archive=archive,
         record=record,
         trashed=run_name in around.trashed,
-        mirrored=not around.view.months_of(backup_name) & around.stale_months,
+        mirrored=_is_mirrored(around, backup_name),
     )
+
+
+def _is_mirrored(around: _Surroundings, backup_name: str) -> bool | Unseen:
+    if isinstance(around.stale_months, Unseen):
+        return around.stale_months
+    return not around.view.months_of(backup_name) & around.stale_months
 
 
 def _present(names: frozenset[str] | Unseen, name: str) -> Present | Unseen | None:
@@ -280,5 +286,13 @@ def _look_at_archive(lab: Lab, around: _Surroundings, backup_name: str) -> Archi
     sizes = {found.key.removeprefix(prefix): found.size for found in lab.bucket.list(prefix)}
     if sizes.pop(SIDECAR_NAME, None) is None:
         return ArchiveFacts(sizes, None)
-    sidecar = lab.bucket.get_bytes(prefix + SIDECAR_NAME)
-    return ArchiveFacts(sizes, hashlib.sha256(sidecar).hexdigest() if sidecar is not None else None)
+    return ArchiveFacts(sizes, _sidecar_sha256(lab, prefix + SIDECAR_NAME))
+
+
+def _sidecar_sha256(lab: Lab, key: str) -> str | None:
+    """From HEAD, which works for objects in cold storage, too; by download only where the server states no SHA-256."""
+    info = lab.bucket.head(key)
+    if info is None or info.sha256 is not None:
+        return info.sha256.hex() if info and info.sha256 else None
+    content = lab.bucket.get_bytes(key)
+    return hashlib.sha256(content).hexdigest() if content is not None else None

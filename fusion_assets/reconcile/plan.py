@@ -137,12 +137,11 @@ def summarize(plans: Iterable[StudyPlan]) -> dict[str, Any]:
 def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...]:
     conditions = observed.conditions
     destinations = (Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
-    if not conditions[Name.UNLOCKED].is_true or not conditions[Name.IDLE].is_true:
+    may_touch = conditions[Name.UNLOCKED].is_true and conditions[Name.IDLE].is_true
+    if not may_touch or any(conditions[name].status is Status.UNKNOWN for name in destinations):
         return ()
     if not conditions[Name.VALIDATED].is_true:
         return (Step.VALIDATED,) if _is_news(observed) else ()
-    if any(conditions[name].status is Status.UNKNOWN for name in destinations):
-        return ()
     evicted = conditions[Name.ON_TRUENAS].reason == EVICTED
     if not conditions[Name.ON_TRUENAS].is_true and not evicted:
         copy = (Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)

@@ -29,6 +29,6 @@ class LabResource(dg.ConfigurableResource[Any]):
             config=config,
             source=self.source.client(),
             truenas=self.truenas.client(),
-            ledger=Ledger(self.manifest.client(), bucket),
+            ledger=Ledger(self.manifest.client(), self.archive.warm_client()),
             bucket=bucket,
         )

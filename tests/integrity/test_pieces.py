@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from readers_in_memory import MemoryReader
+from tests.integrity.readers_in_memory import MemoryReader
 
 from fusion_assets.integrity.pieces import MAX_PIECE, MIN_PIECE, BudgetSpentError, PastEndError, PieceReader
 

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from readers_in_memory import HugeReader, MemoryReader
+from tests.integrity.readers_in_memory import HugeReader, MemoryReader
 
 from fusion_assets.integrity.pieces import MAX_PIECE, MIN_PIECE
 from fusion_assets.integrity.tiff import BUDGET, DESCRIPTION_LIMIT, MAX_PAGES, MAX_PROBLEMS, check_tiff
