@@ -145,22 +145,25 @@ def rename(channel: Channel, source: str, target: str) -> None:
 def replace(channel: Channel, source: str, target: str) -> None:
     """Rename a file over whatever file of that very spelling is at `target`.
 
-    Servers refuse that while somebody reads the target, so it is tried for three seconds.
+    Windows refuses that while somebody reads the target, so it is tried for three seconds; Samba allows it.
     """
-    for pause in (*_PATIENCE, None):
-        tickets = _rename(channel, source, target, overwrite=False)
-        if tickets[1].status == NAME_COLLISION:
-            check_spelling(channel, target)
-            tickets = _rename(channel, source, target, overwrite=True)
-        refused = {ticket.status for ticket in tickets} & {ACCESS_DENIED, SHARING_VIOLATION}
-        if not refused or pause is None:
-            break
-        if refused == {ACCESS_DENIED} and not is_held_open(channel, target):
-            break
+    for pause in _PATIENCE:
+        tickets = _replace_once(channel, source, target)
+        if not {ticket.status for ticket in tickets} & {ACCESS_DENIED, SHARING_VIOLATION}:
+            return checked(tickets)
+        if _share_alone(channel, target) != SHARING_VIOLATION:
+            # Not allowed; or let go between the two questions, so that it works now.
+            return checked(_replace_once(channel, source, target))
         time.sleep(pause)
-    if refused and is_held_open(channel, target):
-        raise StatusError(SHARING_VIOLATION)
-    checked(tickets)
+    raise StatusError(SHARING_VIOLATION)
+
+
+def _replace_once(channel: Channel, source: str, target: str) -> list[Ticket]:
+    tickets = _rename(channel, source, target, overwrite=False)
+    if tickets[1].status == NAME_COLLISION:
+        check_spelling(channel, target)
+        tickets = _rename(channel, source, target, overwrite=True)
+    return tickets
 
 
 def _rename(channel: Channel, source: str, target: str, *, overwrite: bool) -> list[Ticket]:
@@ -264,6 +267,13 @@ def space(channel: Channel, name: str) -> Space:
 
 def is_held_open(channel: Channel, name: str) -> bool:
     """Whether anybody has the file open: asked by opening it for nobody else, for the length of one packet."""
+    status = _share_alone(channel, name)
+    if status not in {SUCCESS, SHARING_VIOLATION}:
+        raise StatusError(status)
+    return status == SHARING_VIOLATION
+
+
+def _share_alone(channel: Channel, name: str) -> int:
     request = packets.create(name, packets.READ_DATA, packets.OPEN, packets.FILE, share=packets.SHARE_NONE)
     opened, _ = channel.ask(request, packets.close())
-    return opened.checked(SHARING_VIOLATION).status == SHARING_VIOLATION
+    return opened.status or SUCCESS
