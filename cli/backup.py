@@ -8,14 +8,16 @@ import sys
 import click
 
 from cli.apply import carry_out
+from cli.failure_mail import mail_failure
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.output import print_json, print_plan, why_nothing
 from cli.plan import refuse_no_match
-from cli.run import reconciling
+from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies
 from fusion_assets.reconcile.locks import find_locks
 from fusion_assets.reconcile.plan import Verdict, summarize
+from resources.errors import ResourceError
 
 
 @click.group()
@@ -36,40 +38,56 @@ def run(limit: str | None, output: str, *, dry_run: bool) -> None:
     code 1 before anything is touched: see `fusion unlock`.
     """
     settings = click.get_current_context().ensure_object(Settings)
-    run_hook(settings.load().hooks.backup)
-    with reconciling(settings, as_json=output == "json") as opened:
-        if refused_by_locks(opened.lab):
-            sys.exit(EXIT_FAILED)
-        observation = opened.observe(limit)
-        refuse_no_match(limit, observation)
-        plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_source)
-        waiting = [plan for plan in plans if plan.verdict is Verdict.WAITING]
-        eligible = tuple(plan for plan in plans if plan.verdict is not Verdict.WAITING)
-        if output == "text":
-            for plan in waiting:
+    config = settings.load()
+    try:
+        run_hook(config.hooks.backup)
+        with reconciling(settings, as_json=output == "json") as opened:
+            refuse_locks(opened.lab)
+            code = _backup(opened, limit, output, dry_run=dry_run, verbose=settings.verbose)
+    except (RefusedError, ResourceError) as error:
+        mail_failure(config, settings.smtp_env, trouble=str(error))
+        if isinstance(error, ResourceError):
+            raise
+        click.echo(click.style(str(error), fg="red"), err=True)
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+class RefusedError(Exception):
+    """The run must not start; nothing was touched."""
+
+
+def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbose: bool) -> int:
+    observation = opened.observe(limit)
+    refuse_no_match(limit, observation)
+    plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_source)
+    eligible = tuple(plan for plan in plans if plan.verdict is not Verdict.WAITING)
+    if output == "text":
+        for plan in plans:
+            if plan.verdict is Verdict.WAITING:
                 click.echo(f"not idle: {plan.study}: {why_nothing(plan)}")
-        if not dry_run:
-            sys.exit(carry_out(opened, eligible, output))
-        summary = summarize(eligible)
-        if output == "json":
-            print_json({"studies": [plan.to_json() for plan in eligible], "summary": summary})
-        else:
-            print_plan(eligible, summary, verbose=settings.verbose)
-        sys.exit(EXIT_OK)
+    if not dry_run:
+        return carry_out(opened, eligible, output)
+    summary = summarize(eligible)
+    if output == "json":
+        print_json({"studies": [plan.to_json() for plan in eligible], "summary": summary})
+    else:
+        print_plan(eligible, summary, verbose=verbose)
+    return EXIT_OK
 
 
-def refused_by_locks(lab: Lab) -> bool:
-    """Say whose locks are at the source; whether there are any.
+def refuse_locks(lab: Lab) -> None:
+    """Refuse to start while any study at the source is locked.
 
     Args:
         lab: The lab.
+
+    Raises:
+        RefusedError: With whose locks they are, and what to type.
     """
     locks = find_locks(lab.source, source_studies(check_places(lab)))
-    for lock in locks:
-        click.echo(click.style(str(lock), fg="red"), err=True)
     if locks:
-        click.echo("nothing was touched", err=True)
-    return bool(locks)
+        raise RefusedError("\n".join([*(str(lock) for lock in locks), "nothing was touched"]))
 
 
 def run_hook(argv: tuple[str, ...]) -> None:
@@ -79,15 +97,13 @@ def run_hook(argv: tuple[str, ...]) -> None:
         argv: The command and its arguments; empty for none.
 
     Raises:
-        SystemExit: With 1, when it cannot be run or fails: the work does not start.
+        RefusedError: It cannot be run or failed: the work does not start.
     """
     if not argv:
         return
     try:
         code = subprocess.run(argv, check=False).returncode  # noqa: S603 - the operator's own command, from config.toml
     except OSError as error:
-        click.echo(f"hook {argv[0]!r} cannot be run: {error} | hint: check [hooks] in config.toml", err=True)
-        sys.exit(EXIT_FAILED)
+        raise RefusedError(f"hook {argv[0]!r} cannot be run: {error} | hint: check [hooks] in config.toml") from error
     if code != 0:
-        click.echo(f"hook {argv[0]!r} ended with exit code {code}; nothing was started", err=True)
-        sys.exit(EXIT_FAILED)
+        raise RefusedError(f"hook {argv[0]!r} ended with exit code {code}; nothing was started")

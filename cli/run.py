@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ class Run:
         folder: Its state folder.
         as_json: Print JSON lines instead of text.
         bar: The progress display.
+        smtp_env: The dotenv file with mail credentials that was named on the command line.
+        failures: Why a step failed, by study, as it happened.
     """
 
     config: Config
@@ -48,6 +50,8 @@ class Run:
     folder: Path
     as_json: bool
     bar: Bar
+    smtp_env: Path | None = None
+    failures: dict[str, str] = field(default_factory=dict)
 
     def observe(self, limit: str | None) -> LabObservation:
         """Observe the lab and remember what was seen."""
@@ -84,6 +88,8 @@ class Run:
             return applier.apply(plans)
 
     def _tell(self, done: StepDone) -> None:
+        if done.result == "failed":
+            self.failures[done.study] = done.message
         if self.as_json:
             event = {"type": "step", "study": done.study, "step": done.step.value, "result": done.result}
             print_json({**event, "message": done.message} if done.message else event)
@@ -120,7 +126,7 @@ def reconciling(settings: Settings, *, as_json: bool) -> Iterator[Run]:
     """
     config = settings.load()
     with open_lab(config) as lab, progress_bar(shown=not as_json) as bar:
-        yield Run(config, lab, state_folder(config), as_json, bar)
+        yield Run(config, lab, state_folder(config), as_json, bar, settings.smtp_env)
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.apply import print_end
+from cli.demo.mail import mail_server
 from cli.demo.servers import CREDENTIALS, REGION, ServerError, free_port, s3_server
+from cli.failure_mail import failed_studies, mail_failure
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.run import reconciling
 from cli.settings import Settings, global_options, state_folder
@@ -49,6 +51,9 @@ endpoint_url = "{endpoint}"
 idle_days = 30
 settle_minutes = 0      # a real lab keeps the default of 30: a study must look the same twice
 delete_source = true
+
+[notify]
+enabled = true          # mails go to the demonstration's own server, which passes none on
 """
 
 
@@ -87,6 +92,7 @@ def _started(folder: Path) -> Iterator[str]:
     with ExitStack() as servers:
         try:
             endpoint = servers.enter_context(s3_server(folder / "s3", free_port()))
+            os.environ.update(servers.enter_context(mail_server(folder / "mail", free_port())))
         except ServerError as error:
             raise click.ClickException(str(error)) from error
         yield endpoint
@@ -112,6 +118,10 @@ def _write_config(folder: Path, endpoint: str) -> Path:
         endpoint=endpoint,
     )
     path.write_text(text, encoding="utf-8")
+    subscribers = folder / "recipients" / "default.txt"
+    subscribers.parent.mkdir(exist_ok=True)
+    if not subscribers.exists():
+        subscribers.write_text("# one address a line\noperator@lab.example.org\n", encoding="utf-8")
     return path
 
 
@@ -130,8 +140,12 @@ def _make_bucket(endpoint: str) -> None:
 
 def _reconcile(settings: Settings) -> dict[str, Recap]:
     with reconciling(settings, as_json=False) as run:
-        recaps = run.apply(run.plan(run.observe(None)))
-    print_end(recaps, "text")
+        plans = run.plan(run.observe(None))
+        recaps = run.apply(plans)
+        print_end(recaps, "text")
+        if total(recaps).failed:
+            failed = failed_studies(plans, recaps, run.failures)
+            mail_failure(run.config, run.smtp_env, failed=failed, recaps=recaps)
     return recaps
 
 
@@ -154,6 +168,7 @@ Where to look:
   {folder / "instrument"}   what is left at the source: only what could not be proven in both places
   {folder / "nas"}   the copies; try: cd <a study> && sha256sum -c _checksums.sha256
   {folder / "nas" / "_manifest"}   the ledger; fusion manifest show --config {config}
+  {folder / "mail"}   the mail about the studies that failed
   {state_folder(load_config(config))}   Dagster's history; make demo SERVE=1 shows it in the browser
 Run it again: the recap will say changed=0."""
     )

@@ -36,7 +36,7 @@ _OWNERS = ["team:microscopy"]
 _CODE_VERSION = version("fusion-toolkit")
 # Three tries in all, a minute apart or more: what a NAS or a bucket needs to come back from a restart.
 _RETRIES = 2
-_RETRY_SECONDS = 60
+RETRY_SECONDS = 60
 _LOG_EVERY_SECONDS = 15.0
 
 
@@ -62,7 +62,7 @@ def LogProgress(study: str, log: Callable[[str], None]) -> Callable[[Progress], 
 
 
 def build_study_assets(
-    config: Config, *, progress: ProgressFactory = LogProgress, retry_seconds: float = _RETRY_SECONDS
+    config: Config, *, progress: ProgressFactory = LogProgress, retry_seconds: float = RETRY_SECONDS
 ) -> list[dg.AssetsDefinition]:
     """The five assets of a study for one lab.
 
@@ -206,7 +206,7 @@ def _working(context: dg.AssetExecutionContext, lab: Lab, retry_seconds: float) 
         context.log.warning(f"{run_name}: {error}")
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
     except (ResourceError, GateError, *steps.PERMANENT_ERRORS) as error:
-        raise dg.Failure(f"{run_name}: {error}", allow_retries=False) from error
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _memory(context: dg.AssetExecutionContext, run_name: str) -> Memory:
