@@ -69,6 +69,7 @@ class Meter:
         self._sink = sink
         self._lock = threading.Lock()
         self._started = time.perf_counter()
+        self._reported = 0.0
         self._current = ""
         self._files, self._total_bytes, self._to_copy, self._to_read_back = 0, 0, 0, 0
         self.source_read = 0
@@ -120,10 +121,12 @@ class Meter:
         """Since the meter was made."""
         return time.perf_counter() - self._started
 
-    def report(self) -> None:
-        """Tell the sink; to be called from one thread only."""
-        if self._sink is None:
+    def report(self, *, at_end: bool = False) -> None:
+        """Tell the sink, unless it was told a moment ago; to be called from one thread only."""
+        now = time.perf_counter()
+        if self._sink is None or (now - self._reported < REPORT_SECONDS and not at_end):
             return
+        self._reported = now
         with self._lock:
             snapshot = Progress(
                 files=self._files,

@@ -141,7 +141,7 @@ def open_session(study: Study, options: TransferOptions, progress: ProgressSink 
     )
     try:
         yield session
-        meter.report()
+        meter.report(at_end=True)
     except StorageFullError:
         # What is unfinished is copied again anyway; until then it must not fill the NAS for everybody else.
         with suppress(ResourceError):

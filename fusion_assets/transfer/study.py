@@ -193,8 +193,8 @@ def _raise_corrupt(session: Session) -> None:
     if session.corrupt:
         raise CorruptCopyError(
             f"{session.nas.location(session.study.backup_name)}: {len(session.corrupt)} files are no longer what was "
-            f"proven when they were copied: {name_some(session.corrupt)}; they were set aside as *{CORRUPT_SUFFIX} and "
-            "not archived. Copy the study again from the source, or restore the files from S3; and check the NAS's disks",
+            f"proven when they were copied: {name_some(session.corrupt)}; they were set aside (*{CORRUPT_SUFFIX}) and "
+            "not archived. Copy the study again from the source, or restore them from S3; and check the NAS's disks",
             paths=sorted(session.corrupt),
         )
 
