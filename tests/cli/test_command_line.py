@@ -1,0 +1,116 @@
+"""The front door: exit codes, options before and after the subcommand, and a sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+
+STUDY = "20260105_WW_HCC_run1"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    scan = tmp_path / "instrument" / STUDY / STUDY / "Scan1"
+    (scan / ".temp").mkdir(parents=True)
+    (scan / f"{STUDY}_Scan1.qptiff").write_bytes(b"II*\0")
+    (tmp_path / "instrument" / STUDY / f"{STUDY}.xpd").write_text("{}")
+    return tmp_path / "instrument" / STUDY
+
+
+def fusion(monkeypatch: pytest.MonkeyPatch, *argv: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["fusion", *map(str, argv)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code
+
+
+def test_a_good_study_is_ok_in_the_fixed_json_form(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fusion(monkeypatch, "validate", "study", study, "-f", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"study": STUDY, "path": str(study), "ok": True, "violations": [], "warnings": []}
+
+
+def test_a_bad_study_ends_with_1_and_all_its_violations(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "notes.txt").write_text("")
+    (study / "Thumbs.db").write_text("")
+    assert fusion(monkeypatch, "validate", "study", study, "-f", "json") == 1
+    violations = json.loads(capsys.readouterr().out)["violations"]
+    assert [set(violation) for violation in violations] == [{"rule", "path", "message", "hint"}] * 2
+    assert {violation["rule"] for violation in violations} == {"R5"}
+
+
+def test_a_root_is_judged_study_by_study(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study.parent / "not a study").mkdir()
+    assert fusion(monkeypatch, "validate", "root", study.parent, "-f", "json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["root"], found["ok"], len(found["studies"])) == (str(study.parent), False, 2)
+
+
+def test_quiet_says_nothing(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fusion(monkeypatch, "validate", "study", study, "-q") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("argv", [["plan"], ["apply"], ["backup", "run"], ["unlock", "x"], ["manifest", "show"]])
+def test_without_a_config_every_command_ends_with_2_and_says_where_it_looked(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FUSION_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert fusion(monkeypatch, *argv) == 2
+    assert "no configuration at config.toml or" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_the_config_is_accepted_before_and_after_the_subcommand(
+    after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "lab.toml"
+    config.write_text('[source]\nrot = "/x"\n')
+    option = ["--config", str(config)]
+    assert fusion(monkeypatch, *(["plan", *option] if after else [*option, "plan"])) == 2
+    message = capsys.readouterr().err
+    assert f"{config}: unknown key source.rot | hint: did you mean source.root?" in message
+    assert "Traceback" not in message
+
+
+def test_an_unknown_subcommand_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fusion(monkeypatch, "frobnicate") == 2
+
+
+def test_a_month_of_the_ledger_can_be_shown_without_a_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month = tmp_path / "2026-06.jsonl"
+    month.write_text("this is no record\n")
+    assert fusion(monkeypatch, "manifest", "show", month, "-f", "json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["records"] == []
+    assert "2026-06.jsonl" in found["bad_lines"][0]
+
+
+def test_the_door_opens_without_waiting_for_dagster_or_boto3() -> None:
+    code = "import sys, cli.main, cli.validate; print([m for m in ('dagster', 'boto3', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_both_names_of_the_command_are_installed() -> None:
+    for name in ("fusion", "fusion-toolkit"):
+        script = Path(sys.executable).with_name(name)
+        done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+        assert "fusion" in done.stdout
