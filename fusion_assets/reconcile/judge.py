@@ -11,7 +11,15 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
-from fusion_assets.reconcile.plan import EVICTED, KNOWN_INVALID, LOCKED, NOT_MIRRORED, PROVEN, ObservedStudy
+from fusion_assets.reconcile.plan import (
+    COPY_PROVEN,
+    EVICTED,
+    KNOWN_INVALID,
+    LOCKED,
+    NOT_MIRRORED,
+    PROVEN,
+    ObservedStudy,
+)
 from resources.storage import Entry
 
 # SMB keeps times to 100 ns; anything finer is lost in the copy and is not a change.
@@ -203,7 +211,8 @@ def _not_complete(record: Record, source: SourceFacts | None) -> Condition:
         return false(PROVEN, "both copies were proven, the record is not complete yet")
     if source and _is_known_invalid(record, source):
         return false(KNOWN_INVALID, str(record.extra.get(REASON_FIELD, "")))
-    return false("NotComplete", f"the latest record says {record.status.value}")
+    reason = COPY_PROVEN if record.truenas_verified_at else "NotComplete"
+    return false(reason, f"the latest record says {record.status.value}")
 
 
 def _differs_from_copy(

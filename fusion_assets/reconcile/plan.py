@@ -42,6 +42,7 @@ LOCKED = "Locked"  # somebody is at work on it: wait, do not worry
 # Not recorded as complete, though all that a complete record says was proven: only writing it down is missing.
 PROVEN = "Proven"
 NOT_MIRRORED = "NotMirrored"
+COPY_PROVEN = "CopyProven"  # not complete, but of the copy on the NAS the ledger says that it was proven
 # The ledger says already that this very state of the study is invalid: there is nothing to add until it changes.
 KNOWN_INVALID = "KnownInvalid"
 RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
@@ -147,7 +148,7 @@ def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...
         copy = (Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
         return copy if observed.at_source else ()
     if not conditions[Name.ON_S3].is_true:
-        return () if evicted else (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+        return () if evicted else _archive_steps(observed)
     if not conditions[Name.RECORDED].is_true:
         only_write = conditions[Name.RECORDED].reason in (PROVEN, NOT_MIRRORED) or evicted
         return (Step.MANIFEST_ENTRY,) if only_write else _proof_steps(observed)
@@ -159,6 +160,14 @@ def _is_news(observed: ObservedStudy) -> bool:
     invalid = observed.conditions[Name.VALIDATED].status is Status.FALSE
     recorded = observed.conditions[Name.RECORDED]
     return observed.at_source and invalid and recorded.status is Status.FALSE and recorded.reason != KNOWN_INVALID
+
+
+def _archive_steps(observed: ObservedStudy) -> tuple[Step, ...]:
+    """What brings a finished copy into S3; one whose run was killed before it was recorded has to be proven first."""
+    recorded = observed.conditions[Name.RECORDED]
+    if recorded.is_true or recorded.reason in (COPY_PROVEN, PROVEN, NOT_MIRRORED):
+        return (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    return _proof_steps(observed)
 
 
 def _proof_steps(observed: ObservedStudy) -> tuple[Step, ...]:

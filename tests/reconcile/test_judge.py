@@ -15,7 +15,7 @@ from fusion_assets.reconcile.conditions import Name, Status, Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.plan import EVICTED, NOT_MIRRORED, PROVEN, ObservedStudy
+from fusion_assets.reconcile.plan import COPY_PROVEN, EVICTED, NOT_MIRRORED, PROVEN, ObservedStudy
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport, Violation
 from resources.storage import Entry
@@ -160,7 +160,9 @@ def test_a_run_killed_before_its_last_line_in_the_ledger_only_has_that_line_to_w
     unfinished = replace(RECORD, status=LedgerStatus.IN_PROGRESS, completed_at=None)
     assert reason(Name.RECORDED, record=unfinished) == (Status.FALSE, PROVEN)
     unproven = replace(unfinished, s3_verified_at=None)
-    assert reason(Name.RECORDED, record=unproven) == (Status.FALSE, "NotComplete")
+    assert reason(Name.RECORDED, record=unproven) == (Status.FALSE, COPY_PROVEN)
+    begun = replace(unproven, truenas_verified_at=None)
+    assert reason(Name.RECORDED, record=begun) == (Status.FALSE, "NotComplete")
 
 
 def test_a_mirror_that_is_behind_is_not_recorded_yet() -> None:

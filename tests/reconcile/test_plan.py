@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fusion_assets.reconcile.conditions import Condition, Name, Status, false, true
 from fusion_assets.reconcile.plan import (
+    COPY_PROVEN,
     EVICTED,
     KNOWN_INVALID,
     LOCKED,
@@ -122,6 +123,14 @@ def test_a_source_whose_nas_copy_was_evicted_is_kept_because_one_copy_is_not_two
 def test_an_archive_that_lost_an_object_is_completed_from_the_nas_without_touching_the_instrument() -> None:
     plan = plan_study(Desired(delete_source=False), study_with(OnS3=false("ObjectsMissing")))
     assert plan.actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+
+
+def test_a_copy_whose_run_was_killed_before_it_was_recorded_is_proven_again_before_it_is_archived() -> None:
+    killed = study_with(OnS3=false("NotArchived"), Recorded=false("NotComplete"))
+    plan = plan_study(Desired(delete_source=True), killed)
+    assert plan.actions == (Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    recorded = study_with(OnS3=false("NotArchived"), Recorded=false(COPY_PROVEN))
+    assert plan_study(Desired(delete_source=True), recorded).actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
 
 
 def test_an_invalid_study_is_validated_once_so_that_its_violations_can_be_seen_and_then_waits_for_a_person() -> None:
