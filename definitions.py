@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from fusion_assets.config import Config, SmbSection, load_config
-from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
+from fusion_assets.studies.assets import RETRY_SECONDS, LogProgress, ProgressFactory, build_study_assets
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabResource
 from resources.configured import S3BucketResource, SmbServerResource, StorageResource
@@ -22,6 +22,7 @@ def build_defs(
     *,
     resources: Mapping[str, Any] | None = None,
     progress: ProgressFactory = LogProgress,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> dg.Definitions:
     """Put a lab's definitions together.
 
@@ -30,6 +31,7 @@ def build_defs(
         resources: Resources to use instead of those the configuration describes, by key: ``source``, ``truenas``,
             ``manifest``, ``archive``.
         progress: Makes what is told how far a transfer is; by default it goes to the run's log.
+        retry_seconds: How long to wait before a step is tried again after a place did not answer.
 
     Raises:
         ConfigError: There is no usable configuration.
@@ -37,7 +39,7 @@ def build_defs(
     config = config or load_config()
     places = {**configured_places(config), **(resources or {})}
     return dg.Definitions(
-        assets=build_study_assets(config, progress=progress),
+        assets=build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
         jobs=[archive_study],
         resources={**places, "lab": LabResource(**places)},
         executor=dg.in_process_executor,
