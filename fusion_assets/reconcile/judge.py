@@ -20,10 +20,7 @@ from fusion_assets.reconcile.plan import (
     PROVEN,
     ObservedStudy,
 )
-from resources.storage import Entry
-
-# SMB keeps times to 100 ns; anything finer is lost in the copy and is not a change.
-MTIME_GRAIN_NS = 100
+from fusion_assets.transfer.plan import same_file
 
 # Fields the ledger carries beyond the fixed ones.
 FINGERPRINT_FIELD = "fingerprint"
@@ -60,11 +57,6 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         total_bytes=source.listing.total_bytes if source else record.total_bytes if record else 0,
         fingerprint=source.observation.fingerprint if source else "",
     )
-
-
-def same_file(left: Entry, right: Entry) -> bool:
-    """Whether two files look the same without reading them: equal size, and equal mtime as far as SMB keeps it."""
-    return left.size == right.size and abs(left.mtime_ns - right.mtime_ns) < MTIME_GRAIN_NS
 
 
 def is_proven(record: Record) -> bool:

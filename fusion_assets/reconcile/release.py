@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, same_file
+from fusion_assets.reconcile.judge import FINGERPRINT_FIELD
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
 from fusion_assets.standard.listing import LOCK_NAME, Listing, is_own_file, read_listing
+from fusion_assets.transfer.plan import same_file
 from resources.storage import Entry, Storage
 
 

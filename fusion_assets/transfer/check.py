@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.checksums import hash_file
 from fusion_assets.transfer.crew import open_crew
 from fusion_assets.transfer.errors import ArchiveError
@@ -23,7 +24,6 @@ from fusion_assets.transfer.objects import (
 )
 from fusion_assets.transfer.plan import known_proofs
 from fusion_assets.transfer.proof import DOWNLOAD_DECIDES, FileProof, judge_object, multipart_proof
-from fusion_assets.transfer.sidecar import SIDECAR_NAME
 from resources.s3_parts import MIB
 from resources.storage import Storage
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.journal import JOURNAL_NAME, Journal
 from fusion_assets.transfer.plan import Records
-from fusion_assets.transfer.sidecar import SIDECAR_NAME, SidecarError, parse_sidecar
+from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from resources.errors import NotFoundError
 from resources.storage import Entry, Storage
 

@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.proof import METADATA_COMPOSITES, METADATA_PART_SIZE, composites_digest
-from fusion_assets.transfer.sidecar import SIDECAR_NAME
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket

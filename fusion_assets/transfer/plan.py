@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fusion_assets.standard.listing import LOCK_NAME, SIDECAR_NAME
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, name_some
 from fusion_assets.transfer.journal import JOURNAL_NAME
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.proof import FileProof
-from fusion_assets.transfer.sidecar import SIDECAR_NAME
 from resources.storage import PARTIAL_SUFFIX, Entry
 
-LOCK_NAME = ".fusion-toolkit.lock"
 CORRUPT_SUFFIX = f".corrupt{PARTIAL_SUFFIX}"
 """A copy that was found corrupt bears this name until a good one is proven; it never passes as a copy."""
 

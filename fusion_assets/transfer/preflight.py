@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.checksums import rounded_up
 from fusion_assets.transfer.plan import CORRUPT_SUFFIX, is_partial, wanted_entries
-from fusion_assets.transfer.sidecar import SIDECAR_NAME
 from resources.errors import StorageFullError, UnsafeNameError
 from resources.names import find_collisions
 from resources.storage import Entry, Storage

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from resources.storage import Storage, replace_file
-
-SIDECAR_NAME = "_checksums.sha256"
 
 # coreutils marks a line whose name it had to escape with a leading backslash.
 _LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, SourceChangedError, name_some
 from fusion_assets.transfer.held import list_held, read_records, remove_files
 from fusion_assets.transfer.options import TransferOptions
@@ -29,7 +30,7 @@ from fusion_assets.transfer.preflight import check_names, check_space
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.proof import FileProof
 from fusion_assets.transfer.session import Session, Study, open_session
-from fusion_assets.transfer.sidecar import SIDECAR_NAME, format_sidecar, write_sidecar
+from fusion_assets.transfer.sidecar import format_sidecar, write_sidecar
 from fusion_assets.transfer.stages import run_stages
 from fusion_assets.transfer.upload import Archive
 from resources.storage import Entry, Storage

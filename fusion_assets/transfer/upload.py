@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import ArchiveError
 from fusion_assets.transfer.objects import (
     download_sha256,
@@ -30,7 +31,6 @@ from fusion_assets.transfer.proof import (
     judge_object,
     object_metadata,
 )
-from fusion_assets.transfer.sidecar import SIDECAR_NAME
 from resources.errors import ChecksumError, ResourceError
 from resources.s3_errors import ArchivedObjectError
 
