@@ -27,7 +27,7 @@ from fusion_assets.reconcile.release import GateError, Released, finish_release,
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing
-from fusion_assets.transfer.check import check_archive
+from fusion_assets.transfer.check import check_archive, check_copy
 from fusion_assets.transfer.errors import CorruptCopyError, TransferError
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
@@ -114,10 +114,15 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """What came of copying, archiving, or both in one pass; None for what was not asked for."""
+    """What came of copying, archiving, or both in one pass; None for what was not asked for.
+
+    Attributes:
+        copy_read_again: Whether a copy that nothing vouched for was read again, whole, and found good.
+    """
 
     copy: CopyOutcome | None
     archive: ArchiveOutcome | None
+    copy_read_again: bool = False
 
 
 def transfer(
@@ -170,10 +175,13 @@ def _move(
 ) -> Transferred:
     names = {"run_name": draft.run_name, "backup_name": draft.backup_name}
     if listing is None:
+        read_again = draft.truenas_verified_at is None
+        if read_again:
+            _read_copy_again(lab, draft.backup_name)
         archive = archive_copy(
             lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
         )
-        return Transferred(None, archive)
+        return Transferred(None, archive, read_again)
     if not archiving:
         copy = copy_study(lab.source, lab.truenas, **names, entries=listing.entries, options=options, progress=progress)
         return Transferred(copy, None)
@@ -181,6 +189,13 @@ def _move(
         lab.source, lab.truenas, lab.bucket, **names, entries=listing.entries, options=options, progress=progress
     )
     return Transferred(*both)
+
+
+def _read_copy_again(lab: Lab, backup_name: str) -> None:
+    """When the ledger was lost, nothing says that the copy was ever proven: read all of it."""
+    if problems := check_copy(lab.truenas, backup_name):
+        listed = "; ".join(str(problem) for problem in problems[:3])
+        raise CorruptCopyError(f"{lab.truenas.location(backup_name)}: {len(problems)} files are not good: {listed}")
 
 
 def refuse_unarchived(done: Transferred) -> None:
@@ -369,7 +384,7 @@ def _proven(draft: Record, done: Transferred) -> Record:
         draft,
         file_count=outcome.files,
         total_bytes=outcome.total_bytes,
-        truenas_verified_at=now if done.copy else draft.truenas_verified_at,
+        truenas_verified_at=now if done.copy or done.copy_read_again else draft.truenas_verified_at,
         s3_verified_at=now if archived else None,
         extra={**draft.extra, SIDECAR_FIELD: outcome.sidecar_sha256},
     )

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.integrity.readers_in_memory import MemoryReader
 
 from fusion_assets.integrity.pieces import MAX_PIECE, MIN_PIECE, BudgetSpentError, PastEndError, PieceReader
+from tests.integrity.readers_in_memory import MemoryReader
 
 CONTENT = bytes(number * 31 % 251 for number in range(300_000))
 SPANS = st.lists(

@@ -8,11 +8,11 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.integrity.readers_in_memory import HugeReader, MemoryReader
 
 from fusion_assets.integrity.pieces import MAX_PIECE, MIN_PIECE
 from fusion_assets.integrity.tiff import BUDGET, DESCRIPTION_LIMIT, MAX_PAGES, MAX_PROBLEMS, check_tiff
 from resources.errors import HeldOpenError, UnavailableError
+from tests.integrity.readers_in_memory import HugeReader, MemoryReader
 
 PLACEMENTS = ("start", "end", "spread")
 MARKERS = ("DAPI", "CD45", "CD3e", "CD8", "PanCK", "Ki67")
