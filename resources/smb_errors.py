@@ -98,6 +98,7 @@ _BY_STATUS: dict[int, tuple[type[ResourceError], str]] = {
     IS_A_DIRECTORY: (ResourceError, "it is a directory, not a file"),
     0xC0000101: (ResourceError, "the directory is not empty"),
     0xC00000D4: (ResourceError, "the two paths lie on different volumes"),  # NOT_SAME_DEVICE
+    0xC00000BB: (ResourceError, "the server does not support it; SMB 3 must be enabled there"),  # NOT_SUPPORTED
     0xC00000B5: _LOST,  # IO_TIMEOUT
     0xC000009A: _LOST,  # INSUFFICIENT_RESOURCES
     0xC0000205: _LOST,  # INSUFF_SERVER_RESOURCES

@@ -9,7 +9,9 @@ What does not: everything after that (`smb_channel`).
 
 from __future__ import annotations
 
+import logging
 import socket
+import struct
 import uuid
 from dataclasses import dataclass
 
@@ -22,6 +24,9 @@ from resources.errors import AccessDeniedError, NotMountedError, ResourceError, 
 from resources.smb import SmbServer
 from resources.smb_errors import StatusError, translated
 from resources.smb_protection import Keys
+
+# The library logs what it also raises, with a traceback; without a handler Python would print that to the terminal.
+logging.getLogger("smbprotocol").addHandler(logging.NullHandler())
 
 _CONNECT_SECONDS = 15
 _CREDITS = 512  # 64 KiB each: eight requests of 4 MiB in flight
@@ -98,13 +103,13 @@ def log_in(server: SmbServer, share: str) -> Login:
         raise _refused(StatusError(error.status), server, place) from error
     except SMBException as error:
         raise _failed(error, server, place) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError, struct.error) as error:
+        # Not reached, or what answers is no SMB server and the library stumbles over it.
         raise UnavailableError(
-            f"cannot reach {server.host} port {server.port}: {error}; check the name, the network and the firewall",
+            f"cannot reach an SMB server at {server.host} port {server.port}: {error}; check the name, the network and "
+            "the firewall",
             path=place,
         ) from error
-    except ResourceError:
-        raise
     finally:
         # Closes the socket unless it was handed over.
         if getattr(connection, "transport", None) is not None:
@@ -184,4 +189,4 @@ def _failed(error: SMBException, server: SmbServer, place: str) -> ResourceError
             f"{server.host} does not accept the account {server.username!r}; check username and password_env",
             path=place,
         )
-    return UnavailableError(f"cannot log in to {place}: {text}", path=place)
+    return UnavailableError(f"cannot log in to {place}: {text}; check that it is an SMB 3 server", path=place)

@@ -33,7 +33,7 @@ CONFIGURATION = """\
     interfaces = lo 127.0.0.1
     bind interfaces only = yes
     server role = standalone server
-    server min protocol = SMB3_00
+    server min protocol = SMB2_02
     server signing = mandatory
     server smb encrypt = {encrypt}
     map to guest = never
@@ -157,7 +157,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _running(encrypt: str, dialect: str = "SMB3_11") -> Iterator[SambaServer]:
+def running(encrypt: str, dialect: str = "SMB3_11") -> Iterator[SambaServer]:
+    """A server that lives as long as the iterator."""
     require(
         available=os.geteuid() == 0 and shutil.which("smbd") is not None,
         what="root and Samba's smbd (apt-get install samba)",
@@ -178,25 +179,25 @@ def _running(encrypt: str, dialect: str = "SMB3_11") -> Iterator[SambaServer]:
 @pytest.fixture(scope="session")
 def samba() -> Iterator[SambaServer]:
     """A server that encrypts when asked to, for the whole session."""
-    yield from _running("if_required")
+    yield from running("if_required")
 
 
 @pytest.fixture
 def own_samba() -> Iterator[SambaServer]:
     """A server for one test, which may kill it."""
-    yield from _running("if_required")
+    yield from running("if_required")
 
 
 @pytest.fixture
 def samba_without_encryption() -> Iterator[SambaServer]:
     """A server that signs but cannot encrypt."""
-    yield from _running("off")
+    yield from running("off")
 
 
 @pytest.fixture
 def old_samba() -> Iterator[SambaServer]:
     """A server that speaks SMB 3.0 at the most."""
-    yield from _running("if_required", "SMB3_00")
+    yield from running("if_required", "SMB3_00")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -31,7 +32,7 @@ from resources.smb_pool import Pool
 from resources.smb_storage import SmbStorage
 from resources.storage import Storage, replace_file
 from tests.real.requirements import require
-from tests.real.samba import PASSWORD, SHARE, USERNAME, Place, SambaServer, share_of
+from tests.real.samba import PASSWORD, SHARE, USERNAME, Place, SambaServer, running, share_of
 from tests.real.wire import Wire
 
 pytestmark = pytest.mark.real
@@ -280,6 +281,29 @@ def test_a_server_that_is_not_there_is_unavailable(samba: SambaServer) -> None:
     ):
         with pytest.raises(UnavailableError, match=server.host):
             opened(server).list()
+
+
+def test_a_server_before_smb_3_is_refused_in_words() -> None:
+    with contextmanager(running)("off", "SMB2_10") as server, pytest.raises(ResourceError, match="SMB 3"):
+        opened(server.login(encrypt=False)).list()
+
+
+@pytest.mark.parametrize("answer", [b"", b"\0\0\0\2ab", b"\0\0\0\x40" + b"x" * 64])
+def test_what_is_no_smb_server_is_unavailable_and_prints_nothing(
+    answer: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
+            opened(SmbServer("127.0.0.1", listener.getsockname()[1], "u", "p")).list()
+    assert capfd.readouterr() == ("", "")
 
 
 # The wire
