@@ -81,7 +81,8 @@ class Applier:
         Returns:
             The recap of every study.
         """
-        new = [partition_key(plan.study) for plan in plans if plan.observed.at_source]
+        # A study in the trash, or only on the NAS, has work left, too; a new Dagster database does not know its partition.
+        new = [partition_key(plan.study) for plan in plans if plan.observed.at_source or plan.actions]
         if new:
             self._instance.add_dynamic_partitions(str(studies.name), new)
         return {plan.study: self._apply_study(plan) for plan in plans}
