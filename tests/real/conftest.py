@@ -2,6 +2,7 @@
 
 from tests.real.s3 import moto_bucket, moto_server, no_aws, s3_bucket, s3_credentials, s3_server
 from tests.real.samba import old_samba, own_samba, samba, samba_without_encryption, share
+from tests.real.small_lab import small_lab
 
 __all__ = [
     "moto_bucket",
@@ -15,4 +16,5 @@ __all__ = [
     "samba",
     "samba_without_encryption",
     "share",
+    "small_lab",
 ]
