@@ -10,6 +10,7 @@ and its response then cost no change of threads when only one is at work.
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -109,7 +110,7 @@ class Channel:
 
     def close(self) -> None:
         """Log off, if the server still listens, and close the connection."""
-        with suppress(BrokenChannelError):
+        with suppress(BrokenChannelError, OSError):
             self._socket.settimeout(2)
             self.ask(packets.plain(packets.TREE_DISCONNECT))
             self.ask(packets.plain(packets.LOGOFF))
@@ -190,7 +191,7 @@ class Channel:
                 end = header.next or len(message)
                 self._deliver(header, message[:end])
                 message = message[end:] if header.next else message[:0]
-        except (OSError, ValueError, ProtectionError) as error:
+        except (OSError, ValueError, struct.error, ProtectionError) as error:
             self._fail(f"receiving failed: {error}")
         except BaseException:
             self._break("interrupted while receiving")  # half a packet is in: nothing can follow it

@@ -30,6 +30,7 @@ logging.getLogger("smbprotocol").addHandler(logging.NullHandler())
 
 _CONNECT_SECONDS = 15
 _CREDITS = 512  # 64 KiB each: eight requests of 4 MiB in flight
+_LARGE = 1 << 20  # the least that Windows and Samba offer; listings ask for as much
 _UNBUFFERED_SINCE = 0x0302
 
 
@@ -93,6 +94,7 @@ def log_in(server: SmbServer, share: str) -> Login:
         UnavailableError: Nobody answers there.
         AccessDeniedError: The account is refused, or the server will not encrypt.
         NotMountedError: There is no such share.
+        ResourceError: The server is too old, or offers too little.
     """
     place = f"//{server.host}/{share}"
     connection = Connection(uuid.uuid4(), server.host, server.port, require_signing=True)
@@ -123,6 +125,12 @@ def _negotiate(connection: Connection, server: SmbServer) -> None:
         preferred_encryption_algos=[Ciphers.AES_128_GCM, Ciphers.AES_128_CCM, Ciphers.AES_256_GCM],
         preferred_signing_algos=[SigningAlgorithms.AES_GMAC, SigningAlgorithms.AES_CMAC],
     )
+    if not connection.supports_multi_credit or connection.max_transact_size < _LARGE:
+        raise ResourceError(
+            f"{server.host} takes no requests of {_LARGE} bytes, which SMB 3 servers do by default; raise its limits "
+            "(Samba: smb2 max trans, smb2 max read, smb2 max write)",
+            path=server.host,
+        )
     if server.encrypt and not connection.supports_encryption:
         raise AccessDeniedError(
             f"{server.host} does not encrypt; switch SMB 3 encryption on there, or set encrypt = false for it in "

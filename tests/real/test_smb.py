@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from resources import smb_channel
 from resources import smb_packets as packets
 from resources.errors import (
     AccessDeniedError,
@@ -402,6 +403,19 @@ def test_what_must_not_be_done_twice_is_not_repeated_blindly(samba: SambaServer,
         storage.append("ledger", b"line\n")
         storage.close()
     assert (share.disk / "ledger").read_bytes() == b"line\n"
+
+
+def test_a_change_after_a_long_pause_is_made_on_a_connection_that_was_tried_first(
+    samba: SambaServer, share: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smb_channel, "_TRUSTED_SECONDS", 0)
+    with Wire(samba.port) as wire:
+        storage = opened(dataclasses.replace(samba.login(connections=1), port=wire.port), share.storage.root)
+        storage.append("ledger", b"1\n")
+        wire.cut()
+        storage.append("ledger", b"2\n")
+        storage.close()
+    assert (share.disk / "ledger").read_bytes() == b"1\n2\n"
 
 
 def test_a_server_killed_in_the_middle_is_unavailable_and_works_again_when_it_is_back(own_samba: SambaServer) -> None:
