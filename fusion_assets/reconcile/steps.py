@@ -28,7 +28,7 @@ from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing
 from fusion_assets.transfer.check import check_archive, check_copy
-from fusion_assets.transfer.errors import CorruptCopyError, TransferError
+from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, TransferError
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
@@ -289,8 +289,9 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
     else:
         observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
         listing = read_listing(lab.source, run_name)
-        closed = release_gates(observed, record, listing, _object_problems(lab, run_name))
-        if closed:
+        problems = _object_problems(lab, run_name)
+        if closed := release_gates(observed, record, listing, problems):
+            _take_back(lab, record, problems)
             raise GateError(run_name, closed)
         released = release_source(lab.source, run_name, listing)
     if record:
@@ -317,6 +318,7 @@ def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Rel
     if record is None or record.status is not Status.COMPLETE:
         raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
     if problems := _object_problems(lab, run_name):
+        _take_back(lab, record, problems)
         raise GateError(run_name, {"EveryObject": "; ".join(problems[:3])})
     checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
     copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
@@ -325,6 +327,13 @@ def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Rel
 
 def _object_problems(lab: Lab, run_name: str) -> tuple[str, ...]:
     return tuple(str(problem) for problem in check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name)))
+
+
+def _take_back(lab: Lab, record: Record | None, problems: tuple[str, ...]) -> None:
+    """Write down that the archive is not what was recorded: by its listing alone the next plan would not repair it."""
+    if record and problems:
+        error = ArchiveError(f"no longer proven: {'; '.join(problems[:3])}")
+        _record_failure(lab, replace(record, completed_at=None, s3_verified_at=None), Status.FAILED_S3, error)
 
 
 def _hashed_at(run_name: str, record: Record | None) -> Memory:
