@@ -81,7 +81,7 @@ class Applier:
         Returns:
             The recap of every study.
         """
-        # A study in the trash, or only on the NAS, has work left, too; a new Dagster database does not know its partition.
+        # A study that is only in the trash or on the NAS has work left, too, and a new Dagster does not know it yet.
         new = [partition_key(plan.study) for plan in plans if plan.observed.at_source or plan.actions]
         if new:
             self._instance.add_dynamic_partitions(str(studies.name), new)
