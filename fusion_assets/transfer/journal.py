@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from fusion_assets.transfer.proof import FileProof
@@ -19,6 +19,7 @@ from resources.storage import PARTIAL_SUFFIX, Storage
 
 JOURNAL_NAME = f"_journal.jsonl{PARTIAL_SUFFIX}"
 
+_FIELDS = tuple(field.name for field in fields(FileProof))
 _STRINGS = ("path", "sha256")
 _INTEGERS = ("size", "mtime_ns")
 
@@ -56,7 +57,7 @@ class Journal:
 
 def format_records(proofs: Iterable[FileProof]) -> bytes:
     """One line for each file."""
-    return "".join(json.dumps(asdict(proof)) + "\n" for proof in proofs).encode()
+    return "".join(json.dumps({name: getattr(proof, name) for name in _FIELDS}) + "\n" for proof in proofs).encode()
 
 
 def parse_journal(data: bytes) -> dict[str, FileProof]:
@@ -70,11 +71,11 @@ def parse_journal(data: bytes) -> dict[str, FileProof]:
 
 def _parse_record(line: bytes) -> FileProof | None:
     try:
-        fields: Any = json.loads(line)
+        record: Any = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(fields, dict) or set(fields) != set(FileProof.__dataclass_fields__):
+    if not isinstance(record, dict) or set(record) != set(_FIELDS):
         return None
-    if not all(isinstance(fields[name], str) for name in _STRINGS):
+    if not all(isinstance(record[name], str) for name in _STRINGS):
         return None
-    return FileProof(**fields) if all(isinstance(fields[name], int) for name in _INTEGERS) else None
+    return FileProof(**record) if all(isinstance(record[name], int) for name in _INTEGERS) else None

@@ -94,12 +94,17 @@ def judge_object(info: ObjectInfo | None, proof: FileProof) -> Verdict:
     return "proven" if info.composite == proof.composite else "other checksum"
 
 
-def object_metadata(proof: FileProof) -> dict[str, str]:
-    """The metadata an object of this file bears; a multipart one if the proof has a part size."""
+def object_metadata(proof: FileProof, part_size: int | None = None) -> dict[str, str]:
+    """The metadata an object of this file bears.
+
+    Args:
+        proof: The file.
+        part_size: Bytes of the parts of a multipart object; None for one PUT.
+    """
     seconds, nanoseconds = divmod(proof.mtime_ns, 1_000_000_000)
     metadata = {METADATA_MTIME: f"{seconds}.{nanoseconds:09d}"}
-    if proof.part_size is not None:
-        metadata |= {METADATA_SHA256: proof.sha256, METADATA_PART_SIZE: str(proof.part_size)}
+    if part_size is not None:
+        metadata |= {METADATA_SHA256: proof.sha256, METADATA_PART_SIZE: str(part_size)}
     return metadata
 
 

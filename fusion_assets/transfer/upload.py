@@ -146,7 +146,7 @@ class Archive:
                     body,
                     sha256=bytes.fromhex(proof.sha256),
                     length=proof.size,
-                    metadata=object_metadata(replace(proof, part_size=None)),
+                    metadata=object_metadata(proof),
                 )
                 self._meter.count_uploaded(proof.size)
             except ChecksumError as error:
@@ -159,7 +159,7 @@ class Archive:
             return Upload(proof, None)
         begun: list[Upload] = []
         with self.guard():
-            metadata = object_metadata(replace(proof, part_size=part_size))
+            metadata = object_metadata(proof, part_size)
             begun.append(Upload(proof, self._bucket.start_multipart(self._key(proof.path), metadata=metadata)))
         return begun[0] if begun else None
 

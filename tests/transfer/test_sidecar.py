@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_assets.transfer.sidecar import SIDECAR_NAME, SidecarError, format_sidecar, parse_sidecar
+from fusion_assets.standard.listing import SIDECAR_NAME
+from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar
 
 DIGEST = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), min_size=1, max_size=20)
