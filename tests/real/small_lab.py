@@ -242,7 +242,7 @@ delete_source = {str(delete_source).lower()}
         from fusion_assets.studies.apply import Applier
 
         steps: list[StepDone] = []
-        with self.opened() as lab, dg.instance_for_test() as instance:
+        with self.opened() as lab, dg.DagsterInstance.ephemeral() as instance:
             definitions = build_defs(lab.config, progress=lambda _study, _log: on_progress, retry_seconds=retry_seconds)
             applier = Applier(definitions, instance, lab, {}, tell=steps.append, warn=lambda _: None)
             return Applied(applier.apply(_plan(lab)), steps)

@@ -1,0 +1,212 @@
+"""Bytes that are gone, cut, flipped, added or changed in one of the places: found, named, and repaired or kept.
+
+Plans are carried out in this process (`SmallLab.apply`), by the same code as `fusion apply`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fusion_assets.reconcile import steps
+from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.plan import Step
+from fusion_assets.transfer.errors import CorruptCopyError
+from fusion_assets.transfer.options import TransferOptions
+from tests.real.small_lab import LARGE, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def lab(small_lab: SmallLab) -> SmallLab:
+    """A lab of one study that keeps its sources."""
+    small_lab.add_study(large_mib=6)
+    small_lab.write_config(delete_source=False)
+    return small_lab
+
+
+@pytest.fixture
+def archived(lab: SmallLab) -> SmallLab:
+    """The same lab after its study was archived."""
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(lab, released=False)
+    return lab
+
+
+def _release(lab: SmallLab) -> None:
+    """From now on sources are released."""
+    lab.write_config(delete_source=True)
+
+
+def _flip_bit(file: Path) -> None:
+    """As a bad disk does it: the size and the time stay."""
+    status = file.stat()
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_second_run_over_an_archived_study_changes_nothing(archived: SmallLab) -> None:
+    before = archived.ledger(), archived.objects()
+    done = archived.apply()
+    assert (done.failed, done.changed) == (0, 0)
+    assert (archived.ledger(), archived.objects()) == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_nas_file_that_lost_bytes_is_copied_again_before_the_source_may_go(archived: SmallLab, damage: str) -> None:
+    file = archived.copy / archived.path_of("focus003.bin")
+    if damage == "truncated":
+        os.truncate(file, 10)
+    else:
+        file.unlink()
+    _release(archived)
+    plan = archived.plans()[STUDY]
+    assert Step.SOURCE_RELEASED not in plan.actions
+    assert file.name in plan.observed.conditions[Name.ON_TRUENAS].message
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def test_an_unknown_file_on_the_nas_is_named_and_left_alone(archived: SmallLab) -> None:
+    extra = archived.copy / "notes of a colleague.txt"
+    extra.write_bytes(b"do not delete")
+    _release(archived)
+    assert extra.name in archived.plans()[STUDY].observed.conditions[Name.ON_TRUENAS].message
+    assert archived.apply().failed == 0
+    assert extra.read_bytes() == b"do not delete"
+    assert archived.key(extra.name) not in archived.objects()
+    assert_completed(archived)
+
+
+def test_an_s3_object_that_is_missing_is_uploaded_again_before_the_source_may_go(archived: SmallLab) -> None:
+    path = archived.path_of("focus003.bin")
+    archived.server.client().delete_object(Bucket=archived.bucket, Key=archived.key(path))
+    _release(archived)
+    plan = archived.plans()[STUDY]
+    assert plan.actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    assert path in plan.observed.conditions[Name.ON_S3].message
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+@pytest.mark.parametrize("ending", ["focus003.bin", LARGE], ids=["one part", "several parts"])
+def test_an_s3_object_with_other_bytes_of_the_same_length_stops_the_release_and_is_replaced(
+    archived: SmallLab, ending: str
+) -> None:
+    path = archived.path_of(ending)
+    other = os.urandom(len(archived.originals[STUDY, path]))
+    archived.server.client().put_object(Bucket=archived.bucket, Key=archived.key(path), Body=other)
+    _release(archived)
+
+    refused = archived.apply()
+
+    assert refused.failed, "the release did not notice that the object is another one"
+    assert path in refused.errors
+    assert archived.study.is_dir()
+    assert_nothing_lost(archived)
+    second = archived.apply()
+    assert second.failed == 0, second.errors
+    assert_completed(archived)
+
+
+@pytest.mark.parametrize("ending", ["focus003.bin", LARGE], ids=["small file", "large file"])
+def test_a_bit_that_flips_between_the_copy_and_a_later_upload_never_reaches_s3(lab: SmallLab, ending: str) -> None:
+    with lab.opened() as opened:
+        steps.transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
+    path = lab.path_of(ending)
+    _flip_bit(lab.copy / path)
+    with lab.opened() as opened, pytest.raises(CorruptCopyError, match=Path(path).name):
+        steps.transfer(opened, STUDY, copying=False, archiving=True, options=TransferOptions(), progress=lambda _: None)
+    assert lab.key(path) not in lab.objects()
+    assert lab.ledger()[-1]["status"] == "failed_truenas"
+    _release(lab)
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(lab)
+
+
+def test_a_source_file_that_changes_after_it_was_archived_is_archived_again_and_kept_until_then(
+    archived: SmallLab,
+) -> None:
+    path = archived.path_of("focus003.bin")
+    time.sleep(0.01)
+    archived.write(path, b"written again, longer or shorter than before")
+    _release(archived)
+    assert Step.SOURCE_RELEASED not in archived.plans()[STUDY].actions
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def test_a_source_file_that_changes_while_it_is_copied_is_not_recorded_and_the_next_run_takes_it(
+    lab: SmallLab,
+) -> None:
+    path = lab.path_of(LARGE)
+    lab.write_config(bandwidth_mib=6)
+    appended = False
+
+    def append(_: object) -> None:
+        nonlocal appended
+        if not appended and any(lab.copy.rglob("*.partial")):
+            appended = True
+            lab.write(path, lab.originals[STUDY, path] + b"one more camera frame")
+
+    first = lab.apply(on_progress=append)
+    assert appended
+    assert first.failed, "the change was not noticed"
+    assert Path(path).name in first.errors
+    assert not any(line["status"] == "complete" for line in lab.ledger())
+    assert lab.study.is_dir()
+    second = lab.apply()
+    assert second.failed == 0, second.errors
+    assert_completed(lab)
+
+
+def test_a_torn_line_at_the_end_of_the_ledger_is_reported_and_the_next_append_repairs_it(archived: SmallLab) -> None:
+    (month,) = (archived.nas / "_manifest").glob("*.jsonl")
+    before = archived.ledger()
+    with month.open("ab") as file:  # killed in the middle of writing a line
+        file.write(json.dumps(before[-1])[:50].encode())
+    planned = archived.fusion("plan")
+    assert planned.returncode == 0, planned.stderr
+    assert month.name in planned.stderr, "nobody is told of the torn line"
+
+    _release(archived)
+    done = archived.apply()
+
+    assert done.failed == 0, done.errors
+    assert archived.ledger()[: len(before)] == before
+    assert archived.ledger()[-1]["source_deleted_at"]
+    assert_completed(archived)
+
+
+def test_a_ledger_that_lost_a_line_s3_has_is_never_mirrored_over_it_and_keeps_the_source(archived: SmallLab) -> None:
+    (month,) = (archived.nas / "_manifest").glob("*.jsonl")
+    lines = month.read_bytes().splitlines(keepends=True)
+    month.write_bytes(b"".join(lines[:-1]))  # the one that says complete
+    mirror = archived.objects()[f"{PREFIX}/_manifest/{month.name}"]
+    _release(archived)
+
+    refused = archived.apply()
+
+    assert refused.failed
+    assert month.stem in refused.errors
+    assert "lost, cut or edited" in refused.errors
+    assert archived.study.is_dir()
+    assert archived.objects()[f"{PREFIX}/_manifest/{month.name}"] == mirror
+    assert_nothing_lost(archived)
+
+    assert archived.fusion("manifest", "restore").returncode == 0
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
