@@ -1,0 +1,137 @@
+"""Places that are not what config.toml says they are: one clear sentence, exit code 2, and nothing was touched.
+
+Only the exit code and the sentence need the command line; each run of it looks at no more than it must.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from tests.real.small_lab import SmallLab, assert_completed, assert_nothing_lost
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def lab(small_lab: SmallLab) -> SmallLab:
+    small_lab.add_study()
+    return small_lab
+
+
+def _refused(lab: SmallLab, *words: str) -> None:
+    """`apply` ends with exit code 2 and one sentence with these words; the source is as it was."""
+    done = lab.fusion("apply", "--yes")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert not lab.trashed()
+
+
+def test_a_misspelled_key_names_the_one_that_was_meant(lab: SmallLab) -> None:
+    lab.config.write_text(lab.config.read_text().replace("idle_days", "idel_days"))
+    _refused(lab, "backup.idel_days", "did you mean backup.idle_days?", str(lab.config))
+    assert_nothing_lost(lab)
+
+
+def test_a_missing_section_is_named(lab: SmallLab) -> None:
+    text = lab.config.read_text()
+    lab.config.write_text(text[: text.index("[s3]")] + text[text.index("[backup]") :])
+    _refused(lab, "[s3] is missing", str(lab.config))
+    assert_nothing_lost(lab)
+
+
+def test_a_bucket_that_does_not_exist(lab: SmallLab) -> None:
+    lab.write_config(bucket="no-such-bucket-here")
+    _refused(lab, "no-such-bucket-here")
+    assert_nothing_lost(lab)
+    assert not list(lab.nas.iterdir()), "something was written before the bucket was looked for"
+
+
+def test_absent_credentials_say_where_they_come_from(lab: SmallLab) -> None:
+    lab.keys, good = ("", ""), lab.keys
+    _refused(lab, "AWS_ACCESS_KEY_ID", lab.bucket)
+    lab.keys = good
+    assert_nothing_lost(lab)
+    assert not list(lab.nas.iterdir())
+
+
+def test_refused_credentials_are_named_as_what_is_wrong(lab: SmallLab) -> None:
+    lab.keys, good = (lab.keys[0], "not/the/secret"), lab.keys
+    _refused(lab, "access denied", "credentials", lab.bucket)
+    lab.keys = good
+    assert_nothing_lost(lab)
+    assert not list(lab.nas.iterdir())
+
+
+def test_an_empty_mount_point_is_not_an_instrument_without_studies(lab: SmallLab) -> None:
+    mount_point = lab.folder / "mnt"
+    mount_point.mkdir()
+    lab.write_config(source=str(mount_point))
+    _refused(lab, str(mount_point), "empty", "mount it")
+    assert_nothing_lost(lab)
+
+
+@pytest.mark.parametrize("place", ["source", "truenas"])
+def test_a_root_that_is_missing(lab: SmallLab, place: str) -> None:
+    missing = lab.folder / "not-mounted"
+    lab.write_config(**{place: str(missing)})
+    _refused(lab, str(missing), "mount")
+    assert not missing.exists(), "a root must never be created: it would hide the mount"
+    assert_nothing_lost(lab)
+
+
+def test_an_empty_nas_is_not_a_lost_backup_while_s3_knows_the_ledger(lab: SmallLab) -> None:
+    lab.write_config(delete_source=False)
+    assert lab.apply().failed == 0
+    away = lab.folder / "the-real-nas"
+    lab.nas.rename(away)
+    lab.nas.mkdir()
+    lab.write_config(delete_source=True)
+    objects = lab.objects()
+
+    _refused(lab, str(lab.nas), "not mounted", "mirror")
+
+    assert not list(lab.nas.iterdir()), "something was written onto a mount point"
+    assert lab.objects() == objects
+    assert lab.study.is_dir()
+    lab.nas.rmdir()
+    away.rename(lab.nas)
+    assert lab.apply().failed == 0
+    assert_completed(lab)
+
+
+def test_an_s3_server_that_is_down_is_said_in_a_sentence_and_nothing_begins(lab: SmallLab) -> None:
+    config = lab.config.read_text()
+    lab.config.write_text(config.replace(lab.server.url, "http://127.0.0.1:9"))
+    done = lab.fusion("apply", "--yes")
+    assert done.returncode == 3, done.stderr
+    assert "http://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(lab.nas.iterdir())
+    assert_nothing_lost(lab)
+
+
+def test_a_file_that_may_not_be_read_keeps_its_study_and_stops_no_other(lab: SmallLab) -> None:
+    other = "20260106_WW_HCC_run2"
+    lab.add_study(other)
+    secret = lab.study / lab.path_of("MarkerList.txt")
+    secret.chmod(0)
+    # Root may read everything, unless this capability is taken away.
+    as_ordinary = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    if as_ordinary:
+        assert shutil.which("setpriv"), "install util-linux"
+    done = lab.fusion("apply", "--yes", through=as_ordinary)
+    secret.chmod(0o644)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "permission denied" in done.stdout
+    assert "MarkerList.txt" in done.stdout
+    assert lab.study.is_dir()
+    assert_nothing_lost(lab)
+    assert_completed(lab, study=other)
+    assert lab.apply().failed == 0
+    assert_completed(lab)
