@@ -183,3 +183,20 @@ def machine_cpu() -> float:
     """Processor seconds everybody on this machine has used, stolen time included."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = read_proc(PROC / "stat").split()[1:9]
     return sum(map(int, (user, nice, system, irq, softirq, steal))) / TICKS
+
+
+class Others:
+    """How many processors everybody else uses, from now on; the kernel's own work included."""
+
+    def __init__(self) -> None:
+        self._began, self._machine, self._ours = time.perf_counter(), machine_cpu(), own_cpu()
+
+    def cores(self) -> float:
+        """Processors used by others since the beginning; what we started counts as ours once it was waited for."""
+        used = machine_cpu() - self._machine - (own_cpu() - self._ours)
+        return max(0.0, used) / (time.perf_counter() - self._began)
+
+
+def own_cpu() -> float:
+    """Processor seconds of ourselves and every child waited for."""
+    return time.process_time() + children_cpu()

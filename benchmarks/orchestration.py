@@ -22,7 +22,7 @@ import dagster as dg
 from benchmarks.contenders import CREDENTIALS
 from benchmarks.datasets import WORK
 from benchmarks.machine import describe
-from benchmarks.measure import measure
+from benchmarks.measure import Others, measure
 from benchmarks.planning import archive_one, fresh, lab_config
 from benchmarks.results import DOCUMENT, aligned, replace_between_markers
 from benchmarks.run import ROOT, s3_server
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
     options = parser.parse_args()
     os.environ.update(CREDENTIALS)
+    others = Others()
     work = fresh(options.work.absolute() / "orchestration")
     names = make_lab(fresh(work / "source"), 2 * (options.studies + 1))
     with s3_server() as server:
@@ -125,7 +126,8 @@ def main() -> None:
         row("**what Dagster adds**", overhead),
         row("loading the definitions in a fresh Python", loading(work / "config.toml", work / "log")),
     ]
-    text = f"{options.studies} studies of each kind; {describe(work)}.\n\n{aligned([HEADINGS, *rows])}"
+    machine = f"{describe(work)}; others used {others.cores():.2f} cores meanwhile"
+    text = f"{options.studies} studies of each kind; {machine}.\n\n{aligned([HEADINGS, *rows])}"
     print(text)
     if options.markdown:
         document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "orchestration", text)

@@ -25,7 +25,7 @@ from benchmarks.contenders import BUCKET, CREDENTIALS, PREFIX, program
 from benchmarks.datasets import WORK
 from benchmarks.machine import describe, drop_caches
 from benchmarks.many_studies import make_studies
-from benchmarks.measure import measure
+from benchmarks.measure import Others, measure
 from benchmarks.results import DOCUMENT, aligned, replace_between_markers
 from benchmarks.run import s3_server
 from fusion_assets.config import Config, parse_config
@@ -206,9 +206,11 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
     options = parser.parse_args()
     os.environ.update(CREDENTIALS)
+    others = Others()
     work = options.work.absolute()
     rows = measure_new(work, options.studies, options.files) + measure_archived(work, options.archived, options.files)
-    text = f"{options.files} files a study; {describe(work)}.\n\n{aligned([HEADINGS, *rows])}"
+    machine = f"{describe(work)}; others used {others.cores():.2f} cores meanwhile"
+    text = f"{options.files} files a study; {machine}.\n\n{aligned([HEADINGS, *rows])}"
     print(f"\n{text}")
     if options.markdown:
         document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "planning", text)
