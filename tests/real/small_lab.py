@@ -262,6 +262,11 @@ delete_source = {str(delete_source).lower()}
         months = sorted((self.nas / "_manifest").glob("*.jsonl"))
         return [json.loads(line) for month in months for line in month.read_text().splitlines()]
 
+    def files(self) -> dict[Path, tuple[int, int, int]]:
+        """Every file at the source and on the NAS: inode, size and time; one that was written again is another one."""
+        found = [path for place in (self.source, self.nas) for path in place.rglob("*") if path.is_file()]
+        return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path in found for s in [path.stat()]}
+
     def trashed(self) -> list[Path]:
         """Studies in the trash folder at the source."""
         trash = self.source / TRASH

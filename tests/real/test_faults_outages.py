@@ -37,8 +37,11 @@ def lab(tmp_path: Path, own_server: S3Server, no_aws: None, monkeypatch: pytest.
 
 
 def test_an_s3_server_that_dies_in_the_middle_costs_the_archive_but_not_the_copy(
-    lab: SmallLab, own_server: S3Server
+    lab: SmallLab, own_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As many attempts of each request, but without the seconds between them.
+    monkeypatch.setattr("resources.s3_requests._LONGEST_PAUSE", 0.1)
+
     def die(_: object) -> None:
         if own_server.process and any(lab.copy.rglob("*.partial")):
             own_server.kill()
