@@ -14,6 +14,7 @@ import pytest
 
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import Step
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
@@ -116,6 +117,30 @@ def test_an_s3_object_with_other_bytes_of_the_same_length_stops_the_release_and_
     assert_nothing_lost(archived)
     second = archived.apply()
     assert second.failed == 0, second.errors
+    assert_completed(archived)
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered"])
+def test_a_release_that_was_broken_off_deletes_nothing_whose_object_was_damaged_meanwhile(
+    archived: SmallLab, damage: str
+) -> None:
+    trashed = archived.source / TRASH / f"{STUDY}@20260301T000000000000"
+    trashed.parent.mkdir()
+    archived.study.rename(trashed)
+    (archived.source / "20260106_WW_HCC_run2").mkdir()  # else the source looks as if it were not mounted
+    path = archived.path_of("focus003.bin")
+    client, at = archived.server.client(), {"Bucket": archived.bucket, "Key": archived.key(path)}
+    client.delete_object(**at)
+    if damage == "altered":
+        client.put_object(**at, Body=os.urandom(len(archived.originals[STUDY, path])))
+    _release(archived)
+
+    refused = archived.apply()
+
+    assert path in refused.errors
+    assert all((trashed / path).read_bytes() == data for (_, path), data in archived.originals.items())
+    second = archived.apply()
+    assert second.recaps[STUDY].failed == 0, second.errors
     assert_completed(archived)
 
 

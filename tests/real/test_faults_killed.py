@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.locks import unlock
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.journal import JOURNAL_NAME
@@ -114,7 +115,7 @@ def test_a_lock_left_by_a_crash_stops_the_backup_before_anything_is_touched(lab:
 
     # `apply` would go on with other studies, and counts this one as failed; `plan` says why.
     assert lab.fusion("apply", "--yes").returncode == 1
-    assert f"fusion unlock {STUDY}" in lab.fusion("plan").stdout
+    assert f"fusion unlock {STUDY}" in lab.plans()[STUDY].observed.conditions[Name.UNLOCKED].message
     assert _everything(lab) == before
 
     assert lab.fusion("unlock", STUDY).returncode == 0
