@@ -17,6 +17,7 @@ import click
 from cli.settings import Settings, global_options
 from fusion_assets.config import ConfigError
 from resources.errors import AccessDeniedError, NotFoundError, NotMountedError, ResourceError
+from resources.lockfile import LockHeldError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -76,7 +77,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (ConfigError, NotMountedError, NotFoundError, AccessDeniedError) as error:
+    except (ConfigError, LockHeldError, NotMountedError, NotFoundError, AccessDeniedError) as error:
         code = _complain(error, settings, EXIT_CONFIG)
     except ResourceError as error:
         code = _complain(error, settings, EXIT_UNEXPECTED)

@@ -7,7 +7,8 @@ too, has a partition in which its violations can be seen.
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
+import os
+from urllib.parse import quote, unquote_to_bytes
 
 import dagster as dg
 
@@ -20,7 +21,7 @@ def partition_key(run_name: str) -> str:
     Args:
         run_name: The study's name at the source.
     """
-    return quote(run_name, safe="").replace("~", "%7E").replace("..", "%2E%2E")
+    return quote(os.fsencode(run_name), safe="").replace("~", "%7E").replace("..", "%2E%2E")
 
 
 def run_name_of(key: str) -> str:
@@ -29,4 +30,4 @@ def run_name_of(key: str) -> str:
     Args:
         key: Its partition key.
     """
-    return unquote(key)
+    return os.fsdecode(unquote_to_bytes(key))

@@ -77,6 +77,7 @@ class StudyFacts:
 
     Attributes:
         trashed: Its source was moved to the trash by a release that did not finish.
+        last_event: The last record of the study, even one that does not count because an earlier one is complete.
         mirrored: Whether the ledger's mirror in S3 holds its latest record.
     """
 
@@ -88,4 +89,5 @@ class StudyFacts:
     archive: ArchiveFacts | Present | Unseen | None
     record: Record | Unseen | None
     trashed: bool = False
+    last_event: Record | None = None
     mirrored: bool | Unseen = True

@@ -11,13 +11,16 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
+from fusion_assets.reconcile.lab import EVICTED_FIELD
 from fusion_assets.reconcile.plan import (
+    BREAKS_STANDARD,
     COPY_PROVEN,
     EVICTED,
     KNOWN_INVALID,
     LOCKED,
     NOT_MIRRORED,
     PROVEN,
+    UNARCHIVED,
     ObservedStudy,
 )
 from fusion_assets.transfer.plan import same_file
@@ -25,7 +28,6 @@ from fusion_assets.transfer.plan import same_file
 # Fields the ledger carries beyond the fixed ones.
 FINGERPRINT_FIELD = "fingerprint"
 REASON_FIELD = "reason"
-EVICTED_FIELD = "truenas_evicted_at"
 
 
 def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
@@ -41,7 +43,7 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
     conditions = {
         Name.UNLOCKED: _unlocked(facts.lock),
         Name.IDLE: _idle(facts.source, backup, now),
-        Name.VALIDATED: _validated(facts.source, record),
+        Name.VALIDATED: _validated(facts, record),
         Name.ON_TRUENAS: _on_truenas(facts.copy, source, record),
         Name.ON_S3: _on_s3(facts.archive, facts.copy, record),
         Name.RECORDED: _recorded(facts, source),
@@ -60,8 +62,9 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
 
 
 def is_proven(record: Record) -> bool:
-    """Whether a record says that both copies were proven."""
-    return record.truenas_verified_at is not None and record.s3_verified_at is not None
+    """Whether a record says that both copies were proven, and nothing failed since."""
+    stands = record.status in (Status.IN_PROGRESS, Status.COMPLETE)
+    return stands and record.truenas_verified_at is not None and record.s3_verified_at is not None
 
 
 def _unlocked(lock: LockFacts | Unseen | None) -> Condition:
@@ -87,23 +90,50 @@ def _idle(source: SourceFacts | Unseen | None, backup: BackupSection, now: datet
     )
 
 
-def _validated(source: SourceFacts | Unseen | None, record: Record | None) -> Condition:
+def _validated(facts: StudyFacts, record: Record | None) -> Condition:
+    source = facts.source
     if source is None:
         return true("NotAtSource")
     if isinstance(source, Unseen):
         return unknown("SourceUnseen", source.why)
+    if taken := name_taken(record, facts.run_name, source.observation.fingerprint):
+        return false("NameTaken", taken)
+    event = facts.last_event
+    if event and _is_known_invalid(event, source):
+        return false(KNOWN_INVALID, str(event.extra.get(REASON_FIELD, "")))
     if not source.report.ok:
         first, *more = source.report.violations
         also = f" (and {len(more)} more)" if more else ""
-        return false("BreaksStandard", f"[{first.rule}] {first.path}: {first.message}{also}")
-    if record and _is_known_invalid(record, source):
-        return false("BrokenFiles", str(record.extra.get(REASON_FIELD, "")))
+        return false(BREAKS_STANDARD, f"[{first.rule}] {first.path}: {first.message}{also}")
     return true("Conforms")
 
 
-def _is_known_invalid(record: Record, source: SourceFacts) -> bool:
-    unchanged = record.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint
-    return record.status is Status.FAILED_VALIDATION and unchanged
+def name_taken(record: Record | None, run_name: str, fingerprint: str) -> str | None:
+    """Why a study at the source must not be written over what is archived under its name; None if it may.
+
+    Once a source was released, its copies are the only ones: a study that turns up under the same name is another one,
+    unless it is file by file the one that was archived (brought back, say).
+
+    Args:
+        record: The ledger's record of that backup name.
+        run_name: The study at the source.
+        fingerprint: Of its listing.
+    """
+    if record is None or record.extra.get(FINGERPRINT_FIELD) == fingerprint:
+        return None
+    if record.source_deleted_at is not None:
+        return (
+            f"a study of this name was archived and released {_spoken(record.source_deleted_at)}, and this is another"
+            " | hint: rename it; the archived one is never overwritten"
+        )
+    if record.run_name != run_name and record.status is Status.COMPLETE:
+        return f"{record.run_name} is archived under this name | hint: give {run_name} another name or alias"
+    return None
+
+
+def _is_known_invalid(event: Record, source: SourceFacts) -> bool:
+    unchanged = event.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint
+    return event.status is Status.FAILED_VALIDATION and unchanged
 
 
 def _on_truenas(
@@ -188,7 +218,7 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
     if record is None:
         return false("NotRecorded")
     if record.status is not Status.COMPLETE:
-        return _not_complete(record, source)
+        return _not_complete(record)
     if differs := _differs_from_copy(record, facts.copy, source):
         return differs
     if isinstance(facts.mirrored, Unseen):
@@ -198,11 +228,9 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
     return true("Complete", f"completed {_spoken(record.completed_at)}")
 
 
-def _not_complete(record: Record, source: SourceFacts | None) -> Condition:
+def _not_complete(record: Record) -> Condition:
     if is_proven(record) and record.status is Status.IN_PROGRESS:
         return false(PROVEN, "both copies were proven, the record is not complete yet")
-    if source and _is_known_invalid(record, source):
-        return false(KNOWN_INVALID, str(record.extra.get(REASON_FIELD, "")))
     reason = COPY_PROVEN if record.truenas_verified_at else "NotComplete"
     return false(reason, f"the latest record says {record.status.value}")
 
@@ -222,7 +250,8 @@ def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
     if isinstance(facts.source, Unseen):
         return unknown("SourceUnseen", facts.source.why)
     if facts.source is not None:
-        return false("AtSource")
+        stray = facts.source.listing.unarchived
+        return false(UNARCHIVED, f"not archived: {_some(stray)}") if stray else false("AtSource")
     if facts.trashed:
         return false("InTrash", "a release was begun and not finished")
     if record and record.source_deleted_at:

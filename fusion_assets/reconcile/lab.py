@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 from fusion_assets.config import Config, S3Section
 from fusion_assets.manifest.ledger import Ledger
+from fusion_assets.manifest.record import Status
 from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
 from resources.errors import NotFoundError, NotMountedError
 from resources.open_storage import open_storage
 from resources.s3 import S3Bucket
 from resources.smb import SmbServer, password_from
 from resources.storage import Entry, Storage
+
+# A field of the ledger beyond the fixed ones: when the NAS copy was moved out to make room.
+EVICTED_FIELD = "truenas_evicted_at"
 
 # Beside the studies, on the same volume; a name beginning with "." is never taken for a study.
 TRASH = ".fusion-trash"
@@ -113,7 +117,29 @@ def check_places(lab: Lab) -> tuple[Entry, ...]:
             f"probably not mounted | hint: mount it; if the NAS was really lost, `fusion manifest restore` brings the "
             f"ledger back from {lab.bucket.object_uri('_manifest/')}"
         )
+    check_copies_there(lab)
     return entries
+
+
+def check_copies_there(lab: Lab) -> None:
+    """Refuse a NAS on which not one of the copies is that the ledger knows: it is not mounted, not empty.
+
+    Args:
+        lab: The lab.
+
+    Raises:
+        NotMountedError: None of the recorded copies is there.
+    """
+    records = lab.ledger.read().records.values()
+    known = [r.backup_name for r in records if r.status is Status.COMPLETE and not r.extra.get(EVICTED_FIELD)]
+    if not known:
+        return
+    present = {entry.name for entry in lab.truenas.list()}
+    if present.isdisjoint(known):
+        raise NotMountedError(
+            f"truenas.root {lab.truenas.root} holds none of the {len(known)} copies the ledger knows: a share that "
+            "is not mounted looks like this | hint: mount it, or check truenas.root"
+        )
 
 
 def create_ledger(lab: Lab) -> None:

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from fusion_assets.manifest.fold import LedgerView
-from fusion_assets.manifest.record import Status
+from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Memory, Observation, remember
-from fusion_assets.reconcile.judge import judge_study
+from fusion_assets.reconcile.judge import is_proven, judge_study
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import study_lock_facts
 from fusion_assets.reconcile.plan import ObservedStudy
@@ -59,6 +59,7 @@ class _Surroundings:
     """What is seen once for all studies."""
 
     view: LedgerView
+    last_events: Mapping[str, Record]
     at_source: frozenset[str]
     twins: Mapping[str, list[str]]
     trashed: Mapping[str, str]
@@ -129,10 +130,12 @@ def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surrou
     on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if e.kind == "directory"))
     on_s3 = _attempt(lambda: frozenset(lab.bucket.list_directories("")))
     stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
+    view = lab.ledger.read()
     return _Surroundings(
-        view=lab.ledger.read(),
+        view=view,
+        last_events={record.backup_name: record for _, record in view.events},
         at_source=frozenset(at_source),
-        twins=_twins(lab, at_source),
+        twins=twins_of(lab, at_source),
         trashed=trashed_studies(lab),
         on_truenas=on_truenas,
         on_s3=on_s3,
@@ -146,10 +149,12 @@ def _look_around_one(lab: Lab, run_name: str, now: datetime) -> _Surroundings:
     backup_name = lab.config.backup_name(run_name)
     at_source = source_studies(check_places(lab))
     stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
+    view = lab.ledger.read()
     return _Surroundings(
-        view=lab.ledger.read(),
+        view=view,
+        last_events={record.backup_name: record for _, record in view.events},
         at_source=frozenset(at_source),
-        twins=_twins(lab, at_source),
+        twins=twins_of(lab, at_source),
         trashed=trashed_studies(lab),
         on_truenas=_attempt(lambda: frozenset({backup_name} if _is_directory(lab.truenas, backup_name) else ())),
         on_s3=_attempt(lambda: frozenset({backup_name} if _any(lab.bucket.list(f"{backup_name}/")) else ())),
@@ -172,11 +177,23 @@ def _any(found: Iterable[object]) -> bool:
 def _known_studies(lab: Lab, around: _Surroundings) -> list[tuple[str, str]]:
     at_source = {(name, lab.config.backup_name(name)) for name in around.at_source}
     taken = {backup_name for _, backup_name in at_source}
-    recorded = {(r.run_name, name) for name, r in around.view.records.items() if name not in taken}
+    recorded = {
+        (record.run_name, name)
+        for name, record in around.view.records.items()
+        if name not in taken and not _is_gone(around, name, record)
+    }
     return sorted(at_source | recorded)
 
 
-def _twins(lab: Lab, names: Iterable[str]) -> dict[str, list[str]]:
+def _is_gone(around: _Surroundings, backup_name: str, record: Record) -> bool:
+    """Whether nothing of a study is left, and nothing of it was ever archived: it was renamed, as its hint said."""
+    if is_proven(record) or record.run_name in around.trashed:
+        return False
+    places = (around.on_truenas, around.on_s3)
+    return all(not isinstance(place, Unseen) and backup_name not in place for place in places)
+
+
+def twins_of(lab: Lab, names: Iterable[str]) -> dict[str, list[str]]:
     """Studies that would become one at the destinations, each with the others: one would overwrite the other."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -220,6 +237,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         archive=archive,
         record=record,
         trashed=run_name in around.trashed,
+        last_event=around.last_events.get(backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )
 

@@ -45,6 +45,10 @@ NOT_MIRRORED = "NotMirrored"
 COPY_PROVEN = "CopyProven"  # not complete, but of the copy on the NAS the ledger says that it was proven
 # The ledger says already that this very state of the study is invalid: there is nothing to add until it changes.
 KNOWN_INVALID = "KnownInvalid"
+# The names in the study break the standard; any other reason to be invalid is in the ledger, or needs a person first.
+BREAKS_STANDARD = "BreaksStandard"
+# Something at the source was left out of the archive: the source stays, and a person has to look.
+UNARCHIVED = "Unarchived"
 RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
 
 
@@ -157,9 +161,8 @@ def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...
 
 def _is_news(observed: ObservedStudy) -> bool:
     """Whether an invalid study has to be validated once, so that its violations are in the history and the ledger."""
-    invalid = observed.conditions[Name.VALIDATED].status is Status.FALSE
-    recorded = observed.conditions[Name.RECORDED]
-    return observed.at_source and invalid and recorded.status is Status.FALSE and recorded.reason != KNOWN_INVALID
+    invalid = observed.conditions[Name.VALIDATED]
+    return observed.at_source and invalid.status is Status.FALSE and invalid.reason == BREAKS_STANDARD
 
 
 def _archive_steps(observed: ObservedStudy) -> tuple[Step, ...]:
@@ -177,7 +180,8 @@ def _proof_steps(observed: ObservedStudy) -> tuple[Step, ...]:
 
 
 def _may_release(desired: Desired, conditions: Conditions) -> bool:
-    wanted = desired.delete_source and conditions[Name.SOURCE_RELEASED].status is Status.FALSE
+    released = conditions[Name.SOURCE_RELEASED]
+    wanted = desired.delete_source and released.status is Status.FALSE and released.reason != UNARCHIVED
     return wanted and all(conditions[gate].is_true for gate in RELEASE_GATES)
 
 

@@ -15,7 +15,7 @@ from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.judge import FINGERPRINT_FIELD
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
-from fusion_assets.standard.listing import LOCK_NAME, Listing, is_own_file, read_listing
+from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from fusion_assets.transfer.plan import same_file
 from resources.storage import Entry, Storage
 
@@ -67,7 +67,7 @@ def release_gates(
     }
     if record is None or record.extra.get(FINGERPRINT_FIELD) != listing.fingerprint():
         closed["SourceUnchanged"] = "the source is not what was hashed: sizes, times or files differ from the ledger"
-    if stray := [entry.path for entry in listing.entries if _is_unarchived(entry)]:
+    if stray := listing.unarchived:
         closed["NothingUnarchived"] = f"these are not archived and would be lost: {', '.join(stray[:3])}"
     if object_problems:
         closed["EveryObject"] = "; ".join(object_problems[:3])
@@ -116,13 +116,6 @@ def finish_release(storage: Storage, run_name: str, trashed: str, proven: Mappin
         raise GateError(run_name, {"SourceUnchanged": f"in {trashed}, not proven: {', '.join(unproven[:3])}"})
     _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
-
-
-def _is_unarchived(entry: Entry) -> bool:
-    """Links, special files, and files that only look like ours: at a source nothing but the lock is."""
-    return entry.kind in ("symlink", "other") or (
-        entry.kind == "file" and is_own_file(entry.path) and entry.path != LOCK_NAME
-    )
 
 
 def _read_trashed(storage: Storage, trashed: str) -> Listing:

@@ -20,13 +20,14 @@ from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, is_proven
-from fusion_assets.reconcile.lab import Lab, create_ledger, trashed_studies
-from fusion_assets.reconcile.observe import observe_study
+from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, is_proven, name_taken
+from fusion_assets.reconcile.lab import Lab, check_copies_there, create_ledger, source_studies, trashed_studies
+from fusion_assets.reconcile.observe import observe_study, twins_of
 from fusion_assets.reconcile.release import GateError, Released, finish_release, release_gates, release_source
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing
+from fusion_assets.standard.validate import with_clash
 from fusion_assets.transfer.check import check_archive, check_copy
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, TransferError
 from fusion_assets.transfer.options import TransferOptions
@@ -88,6 +89,8 @@ def validate(lab: Lab, run_name: str) -> Validation:
         name=lab.config.alias.get(run_name),
         nas_root=lab.truenas.root,
     )
+    if twins := _twins(lab, run_name):
+        report = with_clash(report, twins)
     structure = check_structure(lab.source, run_name, listing.files)
     return Validation(listing, report, structure, tuple(scan_health_check(listing.files)))
 
@@ -146,7 +149,10 @@ def transfer(
         TransferError: The copy failed; the ledger says ``failed_truenas``.
         ResourceError: A place failed; the ledger says which.
     """
+    check_copies_there(lab)
     listing = read_listing(lab.source, run_name) if copying else None
+    if listing:
+        _refuse_taken_name(lab, run_name, listing)
     draft = _draft(lab, run_name, listing)
     if not _is_complete(lab, draft):
         _append_once(lab, draft)
@@ -162,6 +168,21 @@ def transfer(
     elif not _is_complete(lab, proven):
         _append_once(lab, proven)
     return done
+
+
+def _twins(lab: Lab, run_name: str) -> list[str]:
+    return twins_of(lab, source_studies(tuple(lab.source.list()))).get(run_name, [])
+
+
+def _refuse_taken_name(lab: Lab, run_name: str, listing: Listing) -> None:
+    """Never write one study over another, whoever asked for it."""
+    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    if taken := name_taken(record, run_name, listing.fingerprint()):
+        raise InvalidStudyError(taken)
+    if twins := _twins(lab, run_name):
+        raise InvalidStudyError(
+            f"it would become one with {', '.join(twins)} at the destinations | hint: rename one of them"
+        )
 
 
 def _move(
@@ -354,7 +375,15 @@ def _draft(lab: Lab, run_name: str, listing: Listing | None) -> Record:
     fingerprint = listing.fingerprint() if listing else None
     if latest and (fingerprint is None or latest.extra.get(FINGERPRINT_FIELD) == fingerprint):
         extra = {name: value for name, value in latest.extra.items() if name != REASON_FIELD}
-        return replace(latest, status=Status.IN_PROGRESS, completed_at=None, source_deleted_at=None, extra=extra)
+        return replace(
+            latest,
+            run_name=run_name,
+            source_path=lab.source.location(run_name),
+            status=Status.IN_PROGRESS,
+            completed_at=None,
+            source_deleted_at=None,
+            extra=extra,
+        )
     return Record(
         backup_name=backup_name,
         run_name=run_name,

@@ -64,6 +64,19 @@ class Listing:
         """
         return max((entry.mtime_ns for entry in self._data()), default=0)
 
+    @property
+    def unarchived(self) -> tuple[str, ...]:
+        """Paths that a copy leaves out: links, special files, and at a source all that only looks like ours.
+
+        Nothing but the lock is ours at a source; a ``*.partial`` there is somebody's, and would be lost with it.
+        """
+        return tuple(
+            entry.path
+            for entry in self.entries
+            if entry.kind in ("symlink", "other")
+            or (entry.kind == "file" and is_own_file(entry.path) and entry.path != LOCK_NAME)
+        )
+
     def fingerprint(self) -> str:
         """A digest that stays the same for as long as no data file comes, goes, or changes its size or time.
 

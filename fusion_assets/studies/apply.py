@@ -19,7 +19,6 @@ from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
 from fusion_assets.reconcile.recap import Recap, Result, recap_study
 from fusion_assets.studies.assets import FINGERPRINT_TAG, IDLE_SINCE_TAG
 from fusion_assets.studies.report import CHANGED
-from resources.errors import ResourceError
 
 # Copy and record, then release; a third round would only repeat what did not help.
 _MAX_ROUNDS = 3
@@ -92,13 +91,20 @@ class Applier:
         for _ in range(_MAX_ROUNDS):
             if not plan.actions or "failed" in done.values():
                 break
-            done |= self._run(plan)
+            tried = plan.actions
             try:
+                done |= self._run(plan)
                 plan = plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))
-            except ResourceError as error:
-                self._warn(f"{plan.study}: cannot be looked at again: {error}")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the other studies
+                done |= self._failed(plan, f"{type(error).__name__}: {error}")
                 break
+            if plan.actions == tried and "failed" not in done.values():
+                done |= self._failed(plan, "the step succeeded, but the study is not in its declared state")
         return recap_study(self._desired, plan, done)
+
+    def _failed(self, plan: StudyPlan, message: str) -> dict[Step, Result]:
+        self._tell(StepDone(plan.study, plan.actions[0], "failed", message))
+        return {plan.actions[0]: "failed"}
 
     def _run(self, plan: StudyPlan) -> dict[Step, Result]:
         result = self._job.execute_in_process(

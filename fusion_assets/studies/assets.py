@@ -171,6 +171,7 @@ def build_study_assets(
     def source_released(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
         if not config.backup.delete_source:
             context.log.info("backup.delete_source is false: the source stays")
+            yield report.kept_by_config()
             return
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             try:

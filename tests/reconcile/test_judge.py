@@ -15,7 +15,15 @@ from fusion_assets.reconcile.conditions import Name, Status, Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.plan import COPY_PROVEN, EVICTED, NOT_MIRRORED, PROVEN, ObservedStudy
+from fusion_assets.reconcile.plan import (
+    COPY_PROVEN,
+    EVICTED,
+    KNOWN_INVALID,
+    NOT_MIRRORED,
+    PROVEN,
+    UNARCHIVED,
+    ObservedStudy,
+)
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport, Violation
 from resources.storage import Entry
@@ -94,9 +102,27 @@ def test_a_study_that_breaks_the_standard_says_which_rule_first() -> None:
 
 def test_a_broken_image_found_before_is_not_read_again_until_the_study_changes() -> None:
     failed = replace(RECORD, status=LedgerStatus.FAILED_VALIDATION)
-    assert reason(Name.VALIDATED, record=failed) == (Status.FALSE, "BrokenFiles")
+    assert reason(Name.VALIDATED, last_event=failed) == (Status.FALSE, KNOWN_INVALID)
     repaired = replace(failed, extra={"fingerprint": "another"})
-    assert reason(Name.VALIDATED, record=repaired) == (Status.TRUE, "Conforms")
+    assert reason(Name.VALIDATED, last_event=repaired) == (Status.TRUE, "Conforms")
+
+
+def test_a_new_acquisition_under_the_name_of_a_released_study_never_overwrites_the_only_copies() -> None:
+    released = replace(RECORD, source_deleted_at=NOW, extra={"fingerprint": "another"})
+    assert reason(Name.VALIDATED, record=released) == (Status.FALSE, "NameTaken")
+    brought_back = replace(RECORD, source_deleted_at=NOW)
+    assert reason(Name.VALIDATED, record=brought_back) == (Status.TRUE, "Conforms")
+
+
+def test_an_alias_never_leads_into_the_archive_of_another_study() -> None:
+    other = replace(RECORD, run_name="another study", extra={"fingerprint": "another"})
+    assert reason(Name.VALIDATED, record=other) == (Status.FALSE, "NameTaken")
+
+
+def test_a_link_in_a_study_keeps_its_source_and_says_so() -> None:
+    entries = (*FILES, Entry("a/Scan1/link", "symlink", 0, OLD))
+    source = replace(SOURCE, listing=Listing(STUDY, entries))
+    assert reason(Name.SOURCE_RELEASED, source=source) == (Status.FALSE, UNARCHIVED)
 
 
 def test_a_copy_without_its_sidecar_is_unfinished() -> None:

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from fusion_assets.reconcile.conditions import Condition, Name, Status, false, true
 from fusion_assets.reconcile.plan import (
+    BREAKS_STANDARD,
     COPY_PROVEN,
     EVICTED,
     KNOWN_INVALID,
     LOCKED,
     RELEASE_GATES,
+    UNARCHIVED,
     Desired,
     ObservedStudy,
     Step,
@@ -23,7 +25,7 @@ from fusion_assets.reconcile.plan import (
     summarize,
 )
 
-reasons = st.sampled_from([EVICTED, LOCKED, "Whatever"])
+reasons = st.sampled_from([BREAKS_STANDARD, EVICTED, KNOWN_INVALID, LOCKED, UNARCHIVED, "Whatever"])
 any_condition = st.builds(Condition, st.sampled_from(Status), reasons, st.text(max_size=5))
 any_study = st.builds(
     ObservedStudy,
@@ -73,7 +75,7 @@ def test_a_second_run_has_nothing_to_do(desired: Desired, study: ObservedStudy) 
         plan = plan_study(desired, study)
         done = {name: condition for step in plan.actions for name, condition in EFFECTS[step].items()}
         if plan.actions == (Step.VALIDATED,):
-            done = {Name.RECORDED: false(KNOWN_INVALID)}
+            done = {Name.VALIDATED: false(KNOWN_INVALID)}
         study = replace(study, conditions={**study.conditions, **done})
     assert plan_study(desired, study).actions == ()
 
@@ -134,9 +136,9 @@ def test_a_copy_whose_run_was_killed_before_it_was_recorded_is_proven_again_befo
 
 
 def test_an_invalid_study_is_validated_once_so_that_its_violations_can_be_seen_and_then_waits_for_a_person() -> None:
-    invalid = study_with(Validated=false("BreaksStandard"), Recorded=false("NotRecorded"))
+    invalid = study_with(Validated=false(BREAKS_STANDARD), Recorded=false("NotRecorded"))
     assert plan_study(Desired(delete_source=True), invalid).actions == (Step.VALIDATED,)
-    known = study_with(Validated=false("BreaksStandard"), Recorded=false(KNOWN_INVALID))
+    known = study_with(Validated=false(KNOWN_INVALID), Recorded=false("NotComplete"))
     plan = plan_study(Desired(delete_source=True), known)
     assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
 
