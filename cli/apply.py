@@ -13,7 +13,7 @@ from cli.output import print_json, print_plan, print_recap
 from cli.plan import any_pending, refuse_no_match, warn_of_bad_lines
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
-from fusion_assets.reconcile.plan import StudyPlan, summarize
+from fusion_assets.reconcile.plan import StudyPlan, Verdict, summarize
 from fusion_assets.reconcile.recap import Recap, recap_to_json, total
 
 
@@ -33,10 +33,10 @@ def command(limit: str | None, output: str, *, yes: bool) -> None:
         observation = run.observe(limit)
         refuse_no_match(limit, observation)
         plans = run.plan(observation)
-        if output == "text" and any_pending(plans):
+        if output == "text" and any(plan.verdict is not Verdict.SETTLED for plan in plans):
             print_plan(plans, summarize(plans), verbose=settings.verbose)
             warn_of_bad_lines(observation)
-            if sys.stdin.isatty() and not yes:
+            if any_pending(plans) and sys.stdin.isatty() and not yes:
                 click.confirm("\nCarry out this plan?", abort=True)
         sys.exit(carry_out(run, plans, output))
 
