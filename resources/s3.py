@@ -18,7 +18,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from resources.errors import NotFoundError, UnsafeNameError
+from resources.errors import AccessDeniedError, NotFoundError, UnsafeNameError
 from resources.s3_errors import (
     ArchivedObjectError,
     ClockSkewError,
@@ -113,8 +113,14 @@ class S3Bucket:
 
     def check_reachable(self) -> None:
         """Raise one clear error unless the bucket exists, in this region, and the credentials may look at it."""
-        with self._translated("reach", self.uri):
-            answer = self._session.client.head_bucket(Bucket=self.bucket)
+        try:
+            with self._translated("reach", self.uri):
+                answer = self._session.client.head_bucket(Bucket=self.bucket)
+        except AccessDeniedError:
+            # The answer to HEAD has no body: only a GET says whether the key, its secret or its rights are wrong.
+            with self._translated("reach", self.uri):
+                self._session.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+            raise
         actual, asked = answer.get("BucketRegion"), self._session.region
         if actual and actual != asked and "amazonaws." in self._session.server.host:
             raise wrong_region(f"cannot reach {self.uri}", self._session.place, self.uri, actual)

@@ -34,6 +34,11 @@ CREDENTIALS_HINT = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or profile in [s3] of config.toml to a profile of ~/.aws"
 )
 
+_ORIGIN_HINT = (
+    "correct them where they come from: profile in [s3] of config.toml if it is set, else AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, else ~/.aws or this machine's role"
+)
+
 
 class WrongRegionError(ResourceError):
     """The bucket is in another region than we ask; the message names the right one where S3 told."""
@@ -91,10 +96,19 @@ _MEANINGS: dict[str, tuple[type[ResourceError], str]] = {
     "InvalidPart": (ChecksumError, "the server does not hold the parts as they were proven"),
     "InvalidObjectState": (ArchivedObjectError, "it is in an archive storage class and must be restored first"),
 }
-_BAD_CREDENTIAL_CODES = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "ExpiredTokenException",
-     "TokenRefreshRequired", "InvalidClientTokenId", "UnrecognizedClientException"}
-)  # fmt: skip
+_UNKNOWN_KEY = "the credentials are refused: the access key id is not known there"
+_WRONG_PAIR = "the credentials are refused: the secret access key is not the one of this access key id"
+_EXPIRED = "the credentials are refused: the session token is not valid, or no longer"
+_BAD_CREDENTIALS = {
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "InvalidClientTokenId": _UNKNOWN_KEY,
+    "UnrecognizedClientException": _UNKNOWN_KEY,
+    "SignatureDoesNotMatch": _WRONG_PAIR,
+    "InvalidToken": _EXPIRED,
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+}
 _WRONG_REGION_CODES = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 )
@@ -162,8 +176,8 @@ def to_error(refusal: Refusal, place: Place, *, action: str, path: str) -> Resou
 def _judge(refusal: Refusal, place: Place) -> tuple[type[ResourceError], str, str]:
     if refusal.code in _MEANINGS:
         return *_MEANINGS[refusal.code], ""
-    if refusal.code in _BAD_CREDENTIAL_CODES:
-        return AccessDeniedError, "the credentials are refused", CREDENTIALS_HINT
+    if refusal.code in _BAD_CREDENTIALS:
+        return AccessDeniedError, _BAD_CREDENTIALS[refusal.code], _ORIGIN_HINT
     if _is_full(refusal):
         return StorageFullError, f"{place.endpoint} has no space or no quota left", ""
     if refusal.status == HTTPStatus.NOT_FOUND:

@@ -59,8 +59,11 @@ def test_absent_credentials_say_where_they_come_from(lab: SmallLab) -> None:
 
 
 def test_refused_credentials_are_named_as_what_is_wrong(lab: SmallLab) -> None:
-    lab.keys, good = (lab.keys[0], "not/the/secret"), lab.keys
-    _refused(lab, "access denied", "credentials", lab.bucket)
+    good = lab.keys
+    lab.keys = (good[0], "not/the/secret")
+    _refused(lab, "the secret access key is not the one of this access key id", "AWS_SECRET_ACCESS_KEY", lab.bucket)
+    lab.keys = ("AKIANOBODYKNOWSIT", good[1])
+    _refused(lab, "the access key id is not known", "AWS_ACCESS_KEY_ID", lab.bucket)
     lab.keys = good
     assert_nothing_lost(lab)
 
