@@ -32,7 +32,7 @@ from resources.local_files import (
     entry_of,
     kind_of,
     read_cached,
-    read_direct,
+    read_start,
     write_all,
 )
 from resources.names import check_posix, check_relative, check_windows
@@ -137,14 +137,23 @@ class LocalStorage:
 
     def read_file(self, path: str, *, uncached: bool = False) -> bytes:
         """The whole of a small file."""
+        if not uncached:
+            with self._doing("read", path):
+                return read_cached(self._full(path))
+        while True:
+            buffer = self._buffer(self.stat(path).size)
+            count = self.read_into(path, buffer, uncached=True)
+            if count < len(buffer):  # else it has grown
+                return bytes(buffer[:count])
+
+    def read_into(self, path: str, buffer: memoryview, *, uncached: bool = False) -> int:
+        """The start of a file; three calls."""
         with self._doing("read", path):
-            full = self._full(path)
-            data = read_direct(full, self._buffer) if uncached else read_cached(full)
-        if data is not None:
-            return data
-        with self.open_reader(path, uncached=True) as reader:
-            buffer = self._buffer(reader.stat().size)
-            return bytes(buffer[: reader.readinto(buffer, 0)])
+            count = read_start(self._full(path), buffer, direct=uncached)
+        if count is not None:
+            return count
+        with self.open_reader(path, uncached=uncached) as reader:
+            return reader.readinto(buffer, 0)
 
     def _buffer(self, size: int) -> memoryview:
         """Page-aligned memory for `size` bytes and a bit, reused by each thread: fresh pages cost more than a read."""

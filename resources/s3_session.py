@@ -10,6 +10,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -119,6 +120,8 @@ def _make_client(settings: Settings) -> S3Client:
 
 def _credential_source(client: S3Client, place: Place) -> Callable[[], Credentials]:
     # botocore has no public accessor, and a given client's own chain is the one to use.
+    from botocore.credentials import RefreshableCredentials
+
     chain: botocore.credentials.Credentials = client._get_credentials()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def current() -> Credentials:
@@ -129,7 +132,8 @@ def _credential_source(client: S3Client, place: Place) -> Callable[[], Credentia
             raise missing_credentials(f"cannot use {path}", path, "they are empty")
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
-    return current
+    # Credentials that never change are asked for once: 12 us of the 100 a small object takes.
+    return current if isinstance(chain, RefreshableCredentials) else cache(current)
 
 
 def _tls(settings: Settings, scheme: str) -> ssl.SSLContext | None:

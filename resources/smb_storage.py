@@ -141,6 +141,17 @@ class SmbStorage:
             whole = memoryview(bytearray(reader.stat().size))
             return bytes(whole[: reader.readinto(whole, 0)])
 
+    def read_into(self, path: str, buffer: memoryview, *, uncached: bool = False) -> int:
+        """The start of a file; up to 256 KiB in one round trip."""
+        name, start = self._name(path), buffer[:_WHOLE]
+        length = self._run(
+            "read", path, lambda channel: operations.read_whole(channel, name, start, unbuffered=uncached)
+        )
+        if length is not None:
+            return length
+        with self.open_reader(path, uncached=uncached) as reader:
+            return reader.readinto(buffer, 0)
+
     def _buffer(self) -> memoryview:
         kept: memoryview | None = getattr(self._threads, "buffer", None)
         if kept is None:

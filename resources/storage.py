@@ -129,6 +129,19 @@ class Storage(Protocol):
         """The whole of a small file, in as few round trips as the storage allows."""
         ...
 
+    def read_into(self, path: str, buffer: memoryview, *, uncached: bool = False) -> int:
+        """The start of a file, in as few round trips as the storage allows.
+
+        Args:
+            path: The file.
+            buffer: To fill; best page-aligned and some blocks long, and longer than the file is expected to be.
+            uncached: As for `open_reader`.
+
+        Returns:
+            The bytes read; fewer than `buffer` has only if that is the whole file.
+        """
+        ...
+
     def write_file(self, path: str, data: bytes | memoryview, *, mtime_ns: int | None = None) -> None:
         """Create or overwrite a small file, in as few round trips as the storage allows. Durable only after `flush`."""
         ...

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from resources.s3_parts import Part, composite_sha256
-from resources.storage import Reader
+from resources.storage import Reader, Storage
 
 BLOCK = 4096
 """Reads past a cache want lengths that are multiples of this."""
@@ -88,6 +88,22 @@ def read_piece(reader: Reader, buffer: memoryview, piece: Piece) -> memoryview |
     wanted = min(len(buffer), rounded_up(piece.length + 1)) if piece.ends_file else piece.length
     count = reader.readinto(buffer[:wanted], piece.offset)
     return buffer[:count] if count == piece.length else None
+
+
+def read_small(
+    storage: Storage, path: str, size: int, buffer: memoryview, *, uncached: bool = False
+) -> memoryview | None:
+    """The bytes of a whole file, in `buffer`; None if the file is shorter or longer.
+
+    Args:
+        storage: Where it is.
+        path: The file.
+        size: Bytes it must have.
+        buffer: Longer than that.
+        uncached: As for `Storage.open_reader`.
+    """
+    count = storage.read_into(path, buffer[: rounded_up(size + 1)], uncached=uncached)
+    return buffer[:count] if count == size else None
 
 
 def rounded_up(length: int) -> int:

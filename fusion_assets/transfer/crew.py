@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import mmap
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from queue import Empty, Full, Queue, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -19,6 +21,7 @@ from fusion_assets.transfer.checksums import rounded_up
 
 Item = TypeVar("Item")
 
+_TRIED_ALONE = 4  # items; with 20 ms for each, a batch of 500 takes 6 % longer for it
 _LOOK_AGAIN_SECONDS = 0.1  # how often a waiting thread looks whether it should stop
 
 
@@ -77,10 +80,26 @@ class Crew:
         """Whether at least one thread can have a buffer of this size."""
         return rounded_up(buffer_size) <= self._memory
 
-    def run(self, items: Iterable[Item], work: Callable[[Item, memoryview], None], *, buffer_size: int) -> None:
+    def run(
+        self,
+        items: Iterable[Item],
+        work: Callable[[Item, memoryview], None],
+        *,
+        buffer_size: int,
+        mostly_python: bool = False,
+    ) -> None:
         """Do `work(item, buffer)` for every item, and return when all is done.
 
         Items are taken in their order; fewer threads work where the memory does not reach for all.
+
+        Args:
+            items: What to work on.
+            work: What to do.
+            buffer_size: Bytes of each buffer.
+            mostly_python: The work is many short calls, so that threads that do not wait for a disk or a server hinder
+                one another: the first items are tried alone, and as many threads follow as waiting leaves room for.
+                (20,000 small files to a server on the same machine: 8 threads handed the interpreter on 160 times a
+                file, and took 1.3 times as long as 2.)
 
         Raises:
             StoppedError: Some work failed, here or in another stage.
@@ -89,12 +108,24 @@ class Crew:
         size = rounded_up(buffer_size)
         workers = min(len(self._threads), self._memory // size)
         left: SimpleQueue[None] = SimpleQueue()
+        if mostly_python:
+            workers = min(workers, self._useful_threads(source, work, self._buffer(0, size)))
         for number in range(workers):
             buffer = self._buffer(number, size)
             self._jobs.put(partial(self._drain, source, work, buffer, left))
         for _ in range(workers):
             left.get()
         self._stop.check()
+
+    def _useful_threads(
+        self, source: Iterable[Item], work: Callable[[Item, memoryview], None], buffer: memoryview
+    ) -> int:
+        """Try some items in this thread, and see into how many threads' computing its waiting could be divided."""
+        began, computed_before = time.perf_counter(), time.thread_time()
+        self._drain(islice(source, _TRIED_ALONE), work, buffer, SimpleQueue())
+        self._stop.check()
+        computed, took = time.thread_time() - computed_before, time.perf_counter() - began
+        return round(took / max(computed, took / 100, 1e-6)) + 1
 
     def close(self) -> None:
         """Let the threads end, and wait for them."""
@@ -113,7 +144,7 @@ class Crew:
 
     def _drain(
         self,
-        source: _Shared[Item],
+        source: Iterable[Item],
         work: Callable[[Item, memoryview], None],
         buffer: memoryview,
         left: SimpleQueue[None],

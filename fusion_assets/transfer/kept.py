@@ -11,14 +11,13 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 
-from fusion_assets.transfer.checksums import Piece, cut_part, hash_file, part_count, part_length, read_piece
+from fusion_assets.transfer.checksums import Piece, cut_part, hash_file, part_count, part_length, read_piece, read_small
 from fusion_assets.transfer.crew import Turns
 from fusion_assets.transfer.errors import ReadBackError
 from fusion_assets.transfer.plan import CORRUPT_SUFFIX, KeptBatch
 from fusion_assets.transfer.proof import FileProof, multipart_proof
 from fusion_assets.transfer.readback import NasFailure
 from fusion_assets.transfer.session import Session
-from fusion_assets.transfer.small import whole
 from fusion_assets.transfer.upload import Archive, Upload
 from resources.errors import ResourceError
 from resources.storage import Reader
@@ -43,8 +42,7 @@ def _archive_small(session: Session, proof: FileProof, buffer: memoryview) -> No
     if archive is None or archive.holds(proof) or not archive.is_open:
         return
     session.bandwidth.take(proof.size)
-    with session.nas.open_reader(session.nas_path(proof.path), uncached=True) as reader:
-        data = read_piece(reader, buffer, whole(proof.size))
+    data = read_small(session.nas, session.nas_path(proof.path), proof.size, buffer, uncached=True)
     session.meter.count_read_back(proof.path, proof.size)
     if data is None or hashlib.sha256(data).hexdigest() != proof.sha256:
         set_aside(session, proof, buffer)

@@ -36,7 +36,7 @@ class TransferOptions:
     bandwidth_limit: float | None = None
     buffer_size: int = 4 * MIB
     memory: int = 64 * MIB
-    batch_files: int = 2000
+    batch_files: int = 500
     batch_bytes: int = 256 * MIB
     space_reserve: int = 64 * MIB
     part_size_for: Callable[[int, int], int] = part_size_for

@@ -7,11 +7,12 @@ What belongs here: files that fit into one buffer. What does not: files in piece
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fusion_assets.transfer.checksums import Piece, read_piece
+from fusion_assets.transfer.checksums import read_small
+from fusion_assets.transfer.crew import Crew, Item
 from fusion_assets.transfer.errors import ReadBackError
 from fusion_assets.transfer.plan import same_file
 from fusion_assets.transfer.proof import FileProof
@@ -31,10 +32,14 @@ def copy_small(session: Session, files: Sequence[Entry]) -> CopiedSmall:
     """Copy a batch; files that changed meanwhile are noted and left out."""
     copied: list[FileProof] = []
     with session.meter.timing("copy"):
-        session.copiers.run(files, partial(_copy, session, copied), buffer_size=session.options.buffer_size)
+        _run(session, session.copiers, files, partial(_copy, session, copied))
     with session.meter.timing("flush"):
         session.nas.flush(tuple(session.partial_path(proof.path) for proof in copied))
     return CopiedSmall(copied)
+
+
+def _run(session: Session, crew: Crew, files: Sequence[Item], work: Callable[[Item, memoryview], None]) -> None:
+    crew.run(files, work, buffer_size=session.options.buffer_size, mostly_python=True)
 
 
 def _copy(session: Session, copied: list[FileProof], entry: Entry, buffer: memoryview) -> None:
@@ -53,33 +58,25 @@ def _read_source(session: Session, entry: Entry, buffer: memoryview) -> memoryvi
     session.bandwidth.take(entry.size)
     path = session.source_path(entry.path)
     try:
-        with session.source.open_reader(path) as reader:
-            data = read_piece(reader, buffer, whole(entry.size))
+        data = read_small(session.source, path, entry.size, buffer)
         # Asked of the path, not of the open file: the file may have been replaced by another one.
         return data if same_file(session.source.stat(path), entry) else None
     except NotFoundError:
         return None
 
 
-def whole(size: int) -> Piece:
-    """A small file, as its one piece."""
-    return Piece(part=0, offset=0, length=size, ends_file=True)
-
-
 def prove_small(session: Session, batch: CopiedSmall) -> None:
     """Read a batch back, upload it if it is to be archived, record it, and give it its final names."""
-    buffer_size = session.options.buffer_size
     with session.meter.timing("read back"):
-        session.provers.run(batch.files, partial(_prove, session), buffer_size=buffer_size)
+        _run(session, session.provers, batch.files, partial(_prove, session))
     with session.meter.timing("finish"):
         session.record(batch.files)
-        session.provers.run(batch.files, partial(_rename, session), buffer_size=buffer_size)
+        _run(session, session.provers, batch.files, partial(_rename, session))
     session.meter.done(len(batch.files))
 
 
 def _prove(session: Session, proof: FileProof, buffer: memoryview) -> None:
-    with session.nas.open_reader(session.partial_path(proof.path), uncached=True) as reader:
-        data = read_piece(reader, buffer, whole(proof.size))
+    data = read_small(session.nas, session.partial_path(proof.path), proof.size, buffer, uncached=True)
     session.meter.count_read_back(proof.path, proof.size)
     if data is None or hashlib.sha256(data).hexdigest() != proof.sha256:
         raise read_back_error(session, proof.path)

@@ -2,6 +2,12 @@
 
 A failure here is remembered, not raised: the copy to the NAS goes on without it, and the outcome tells. What belongs
 here: objects of one study. What does not: reading the NAS; the objects of finished studies (`check`).
+
+S3 answers the upload of a small file with the SHA-256 it computed of what it stored, and with an ETag. Before the
+commit mark is set, one listing must show every one of these keys with this size and this ETag: so it is that object,
+still. That tells what a HEAD of each would, in one request for 1,000 files; a HEAD costs nearly as much as the PUT of
+a 20 KB file (90 us of CPU here and 66 at the server, against 105 and 98). Whatever the listing does not show is asked
+for by HEAD, and so is every multipart object.
 """
 
 from __future__ import annotations
@@ -58,6 +64,14 @@ class Upload:
     parts: list[Part] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """A file that S3 says it stored with the right checksum, and the ETag it gave to that object."""
+
+    proof: FileProof
+    etag: str
+
+
 class Archive:
     """The objects of one study. Safe from many threads.
 
@@ -74,6 +88,7 @@ class Archive:
         self._lock = threading.Lock()
         self._listed: dict[str, ListedObject] = {}
         self._composites: dict[str, str] = {}
+        self._stated: dict[str, _Stated] = {}
         self.error: Exception | None = None
         self.uploaded_files = 0
         self.present_files = 0
@@ -137,11 +152,11 @@ class Archive:
         return False
 
     def put(self, proof: FileProof, body: memoryview | Chunks) -> None:
-        """Upload a file in one PUT and prove the object."""
+        """Upload a file in one PUT; the object is proven now, or by `commit` if S3 states the right checksum."""
         with self.guard():
             refusal = None
             try:
-                self._bucket.put(
+                stored = self._bucket.put(
                     self._key(proof.path),
                     body,
                     sha256=bytes.fromhex(proof.sha256),
@@ -149,6 +164,9 @@ class Archive:
                     metadata=object_metadata(proof),
                 )
                 self._meter.count_uploaded(proof.size)
+                if stored.checksum is not None:
+                    self._stated[proof.path] = _Stated(proof, stored.etag)
+                    return
             except ChecksumError as error:
                 refusal = error
             self._prove(proof, refusal)
@@ -198,6 +216,7 @@ class Archive:
     def commit(self, sidecar: bytes, proofs: Iterable[FileProof]) -> None:
         """Upload the sidecar, unless it is there as it must be: the mark that every object before it was proven."""
         with self.guard():
+            self._prove_stated()
             composites = composites_digest((proof.path, proof.composite) for proof in proofs if proof.composite)
             info = self._bucket.head(self._key(SIDECAR_NAME))
             if info and info.metadata.get(METADATA_COMPOSITES) == composites and self._is_sidecar(info, sidecar):
@@ -213,6 +232,19 @@ class Archive:
         if info.sha256 is not None:
             return info.sha256 == hashlib.sha256(sidecar).digest()
         return info.size == len(sidecar) and self._bucket.get_bytes(self._key(SIDECAR_NAME)) == sidecar
+
+    def _prove_stated(self) -> None:
+        """Prove the objects whose checksum S3 stated when they were uploaded."""
+        if not self._stated:
+            return
+        listed = list_objects(self._bucket, self._name)
+        for path, stated in self._stated.items():
+            found = listed.get(path)
+            if found and (found.size, found.etag) == (stated.proof.size, stated.etag):
+                self._count(present=False)
+            else:
+                self._prove(stated.proof, None)
+        self._stated.clear()
 
     def _prove(self, proof: FileProof, refusal: ChecksumError | None) -> None:
         verdict = judge_object(self._bucket.head(self._key(proof.path)), proof)

@@ -138,6 +138,25 @@ def test_a_small_file_of_any_length_comes_back_whole(place: Place, length: int, 
     assert (entry.size, entry.mtime_ns) == (length, 1_600_000_000_000_000_100)
 
 
+@pytest.mark.parametrize("uncached", [False, True])
+@pytest.mark.parametrize("length", [0, 1, 4096, 10_000, 262_144, 300_000])
+@pytest.mark.parametrize("room", [0, 1, 4096, 8192, 266_240, 400_000])
+def test_a_buffer_gets_the_start_of_a_file_and_tells_when_that_is_all(
+    place: Place, length: int, room: int, *, uncached: bool
+) -> None:
+    data = os.urandom(length)
+    place.storage.write_file("small", data)
+    for buffer in (memoryview(mmap.mmap(-1, room + 4096))[:room], memoryview(bytearray(room + 1))[1:]):
+        count = place.storage.read_into("small", buffer, uncached=uncached)
+        assert count == min(length, room)
+        assert bytes(buffer[:count]) == data[:count]
+
+
+def test_reading_into_a_buffer_names_what_is_not_there(place: Place) -> None:
+    with pytest.raises(NotFoundError, match="missing"):
+        place.storage.read_into("missing", memoryview(bytearray(10)))
+
+
 def test_writing_again_leaves_nothing_of_a_longer_file(place: Place) -> None:
     place.storage.write_file("f", b"a long first version")
     place.storage.write_file("f", memoryview(b"short"))

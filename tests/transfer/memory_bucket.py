@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from resources.errors import ChecksumError, NotFoundError, UnavailableError
-from resources.s3_objects import ListedObject, ObjectInfo, PutResult
+from resources.s3_objects import ListedObject, ObjectInfo, PutResult, base64_of
 from resources.s3_parts import Part, composite_sha256
 
 
@@ -22,6 +22,13 @@ class Stored:
     data: bytes
     metadata: Mapping[str, str]
     composite: str | None = None
+
+
+def etag_of(stored: Stored) -> str:
+    """What S3 gives: the MD5 of one PUT; for multipart something with the number of parts at its end."""
+    digest = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+    parts = f"-{stored.composite.rpartition('-')[2]}" if stored.composite else ""
+    return f'"{digest}{parts}"'
 
 
 class MemoryBucket:
@@ -61,8 +68,7 @@ class MemoryBucket:
         self._asked("list", prefix)
         for key, stored in sorted(self.objects.items()):
             if key.startswith(prefix):
-                etag = f'"e-{stored.composite.rpartition("-")[2]}"' if stored.composite else '"e"'
-                yield ListedObject(key, len(stored.data), etag, datetime.now(UTC))
+                yield ListedObject(key, len(stored.data), etag_of(stored), datetime.now(UTC))
 
     def head(self, key: str) -> ObjectInfo | None:
         self._asked("head", key)
@@ -70,15 +76,18 @@ class MemoryBucket:
         if stored is None:
             return None
         sha256 = hashlib.sha256(stored.data).digest() if stored.composite is None else None
-        info = ObjectInfo(key, len(stored.data), sha256, stored.composite, stored.metadata, '"e"', None, "STANDARD")
+        info = ObjectInfo(
+            key, len(stored.data), sha256, stored.composite, stored.metadata, etag_of(stored), None, "STANDARD"
+        )
         return info if self.states_checksums else replace(info, sha256=None, composite=None)
 
     def put(self, key, body, *, sha256: bytes, length: int | None = None, metadata=None) -> PutResult:
         self._asked("put", key)
         data = self._receive(body, length, sha256)
+        stored = Stored(data, dict(metadata or {}))
         with self._lock:
-            self.objects[key] = Stored(data, dict(metadata or {}))
-        return PutResult('"e"', None, None)
+            self.objects[key] = stored
+        return PutResult(etag_of(stored), None, base64_of(sha256) if self.states_checksums else None)
 
     def start_multipart(self, key: str, *, metadata: Mapping[str, str] | None = None) -> str:
         self._asked("start", key)

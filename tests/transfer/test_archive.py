@@ -35,7 +35,10 @@ def test_every_object_is_asked_for_after_it_was_uploaded_and_the_sidecar_comes_l
     lab.bucket.before = lambda method, key: asked.append((method, key))
     lab.copy_and_archive()
     heads = {key for method, key in asked if method == "head"}
-    assert heads == {f"{BACKUP}/{path}" for path in [*STUDY, SIDECAR]}
+    multipart = {path for path, size in STUDY.items() if size > TINY.part_size}
+    assert heads == {f"{BACKUP}/{path}" for path in [*multipart, SIDECAR]}
+    last_upload = max(n for n, (method, key) in enumerate(asked) if method == "put" and not key.endswith(SIDECAR))
+    assert ("list", f"{BACKUP}/") in asked[last_upload:]
     sidecar_put = asked.index(("put", f"{BACKUP}/{SIDECAR}"))
     assert {key for _, key in asked[sidecar_put:]} == {f"{BACKUP}/{SIDECAR}"}
 
@@ -226,6 +229,35 @@ def test_a_server_that_states_no_checksums_and_stored_something_else_is_found_ou
     assert SIDECAR not in lab.in_s3()
 
 
+@pytest.mark.parametrize("states_checksums", [True, False])
+def test_a_small_object_that_somebody_overwrites_or_removes_before_the_study_is_committed_is_found_out(
+    lab, states_checksums
+):
+    lab.bucket.states_checksums = states_checksums
+    for spoil in (lambda key: lab.bucket.alter(key, b"x" * STUDY[SMALL]), lab.bucket.objects.pop):
+
+        def once_uploaded(method: str, key: str, spoil=spoil) -> None:
+            small = f"{BACKUP}/{SMALL}"
+            if (method, key) in (("list", f"{BACKUP}/"), ("head", small)) and small in lab.bucket.objects:
+                spoil(small)
+
+        lab.bucket.before = once_uploaded
+        _, archived = lab.copy_and_archive()
+        assert SMALL in str(archived.error)
+        assert SIDECAR not in lab.in_s3()
+        lab.bucket.before = lambda *_: None
+    lab.archive_copy()
+    lab.check_archived()
+
+
+def test_a_server_whose_listing_lags_behind_is_asked_for_each_object(lab, monkeypatch):
+    monkeypatch.setattr(lab.bucket, "list", lambda prefix="": iter(()))
+    _, archived = lab.copy_and_archive()
+    assert archived.error is None
+    assert archived.uploaded_files == len(STUDY)
+    assert lab.bucket.requests["head"] >= len(STUDY)
+
+
 def test_an_object_that_vanishes_after_its_upload_is_found_out(lab):
     def lose(method: str, key: str) -> None:
         if method == "head" and key.endswith(".qptiff"):
@@ -237,7 +269,7 @@ def test_an_object_that_vanishes_after_its_upload_is_found_out(lab):
     assert SIDECAR not in lab.in_s3()
 
 
-@pytest.mark.parametrize("requests", [0, 1, 2, 5, 9, 20, 40])
+@pytest.mark.parametrize("requests", [0, 1, 2, 5, 9, 20, 30])
 def test_an_s3_server_that_goes_away_does_not_stop_the_copy(lab, requests):
     left = [requests]
 
@@ -276,7 +308,7 @@ def test_abandoned_uploads_of_this_study_are_aborted_and_others_are_not(lab):
 @pytest.mark.parametrize("path", [SMALL, LARGE])
 def test_a_bit_that_flips_between_write_and_read_back_stops_everything(lab, path):
     def flip(method: str, name: str) -> None:
-        if method == "open_reader" and name == f"{BACKUP}/{path}.partial":
+        if method in ("open_reader", "read_into") and name == f"{BACKUP}/{path}.partial":
             flip_bit(lab, f"{path}.partial")
 
     lab.nas.before = flip

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fusion_assets.transfer.bandwidth import Bandwidth
 from fusion_assets.transfer.crew import Crew, Handover, Stop, StoppedError, Turns, open_crew
+from resources.errors import UnavailableError
 
 
 def test_every_item_is_worked_on_once():
@@ -144,3 +145,35 @@ def test_no_limit_is_no_waiting():
     began = time.monotonic()
     Bandwidth(None, Stop()).take(1 << 60)
     assert time.monotonic() - began < 1
+
+
+def test_work_that_waits_gets_every_thread_and_work_that_computes_does_not():
+    def threads_for(work) -> int:
+        seen: set[int] = set()
+
+        def noted(item: int, buffer: memoryview) -> None:
+            seen.add(threading.get_ident())
+            work()
+
+        with open_crew("test", threads=8, memory=8 * 4096) as crew:
+            crew.run(range(60), noted, buffer_size=4096, mostly_python=True)
+        return len(seen - {threading.get_ident()})
+
+    assert threads_for(lambda: time.sleep(0.01)) == 8
+    assert threads_for(lambda: sum(range(100_000))) < 8
+
+
+def test_all_items_are_done_once_also_when_the_first_are_tried_alone():
+    for count in (0, 1, 3, 4, 5, 100):
+        done: list[int] = []
+        with open_crew("test", threads=3, memory=3 * 4096) as crew:
+            crew.run(range(count), lambda item, _, done=done: done.append(item), buffer_size=4096, mostly_python=True)
+        assert sorted(done) == list(range(count))
+
+
+def test_an_item_that_fails_while_it_is_tried_alone_stops_the_crew_with_its_error():
+    def fail(item: int, buffer: memoryview) -> None:
+        raise UnavailableError(f"item {item}")
+
+    with pytest.raises(UnavailableError, match="item 0"), open_crew("test", threads=3, memory=3 * 4096) as crew:
+        crew.run(range(10), fail, buffer_size=4096, mostly_python=True)

@@ -74,6 +74,15 @@ class WatchedStorage:
         self.count(self.read, path, len(data))
         return data
 
+    def read_into(self, path: str, buffer: memoryview, *, uncached: bool = False) -> int:
+        self._note("read_into", path)
+        if uncached:
+            self.uncached.add(path)
+        count = self._storage.read_into(path, buffer, uncached=uncached)
+        self.count(self.read, path, count)
+        self.after_read(path, buffer[:count])
+        return count
+
     def write_file(self, path: str, data, *, mtime_ns: int | None = None) -> None:
         self._note("write_file", path)
         self._storage.write_file(path, data, mtime_ns=mtime_ns)
