@@ -15,7 +15,7 @@ from cli.plan import refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies
-from fusion_assets.reconcile.locks import find_locks
+from fusion_assets.reconcile.locking import locks_in_the_way
 from fusion_assets.reconcile.plan import Verdict, summarize
 from resources.errors import ResourceError
 
@@ -77,7 +77,7 @@ def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbo
 
 
 def refuse_locks(lab: Lab) -> None:
-    """Refuse to start while any study at the source is locked.
+    """Refuse to start while any study at the source, or the backup of one, is locked.
 
     Args:
         lab: The lab.
@@ -85,7 +85,7 @@ def refuse_locks(lab: Lab) -> None:
     Raises:
         RefusedError: With whose locks they are, and what to type.
     """
-    locks = find_locks(lab.source, source_studies(check_places(lab)))
+    locks = locks_in_the_way(lab, source_studies(check_places(lab)))
     if locks:
         raise RefusedError("\n".join([*(str(lock) for lock in locks), "nothing was touched"]))
 

@@ -1,4 +1,4 @@
-"""`fusion unlock STUDY`: take away the lock that a crash left behind, after saying whose it is."""
+"""`fusion unlock STUDY`: take away the locks that a crash left behind, after saying whose they are."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from fusion_assets.reconcile.locks import unlock
 @click.option("--force", is_flag=True, help="Even if its owner still lives on this host.")
 @global_options
 def command(study: str, *, force: bool) -> None:
-    """Remove the lock of STUDY (its name at the source). Nothing else is touched; the next run goes on from there."""
+    """Remove the locks of STUDY (its name at the source), there and on the NAS; the next run goes on from there."""
     settings = click.get_current_context().ensure_object(Settings)
-    with open_lab(settings.load()) as lab:
+    config = settings.load()
+    with open_lab(config) as lab:
         lab.source.check_mounted()
-        result = unlock(lab.source, study, force=force)
+        lab.truenas.check_mounted()
+        names = {"run_name": study, "backup_name": config.backup_name(study)}
+        result = unlock(lab.source, lab.truenas, **names, force=force)
     click.echo(result.message)
     sys.exit(0 if result.removed else 1)

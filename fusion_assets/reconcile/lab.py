@@ -111,6 +111,20 @@ def check_places(lab: Lab) -> tuple[Entry, ...]:
             f"source.root {lab.source.root} is empty: a share that is not mounted looks like this | hint: mount it, or "
             f"check source.root; a disk that is really new needs no backup yet"
         )
+    check_truenas(lab)
+    return entries
+
+
+def check_truenas(lab: Lab) -> None:
+    """Refuse a NAS that is not really there: one without the ledger that S3 mirrors, or without a single known copy.
+
+    Args:
+        lab: The lab.
+
+    Raises:
+        NotMountedError: It is missing, or empty where it must not be.
+    """
+    lab.truenas.check_mounted()
     if not lab.ledger.exists() and next(iter(lab.bucket.list("_manifest/")), None) is not None:
         raise NotMountedError(
             f"there is no ledger at {lab.ledger.location}, but S3 holds its mirror: truenas.root {lab.truenas.root} is "
@@ -118,7 +132,6 @@ def check_places(lab: Lab) -> tuple[Entry, ...]:
             f"ledger back from {lab.bucket.object_uri('_manifest/')}"
         )
     check_copies_there(lab)
-    return entries
 
 
 def check_copies_there(lab: Lab) -> None:
@@ -164,6 +177,19 @@ def source_studies(entries: tuple[Entry, ...]) -> tuple[str, ...]:
         Every directory but hidden ones and the system's own, sorted.
     """
     return tuple(entry.name for entry in entries if is_study_candidate(entry))
+
+
+def is_at_source(lab: Lab, run_name: str) -> bool:
+    """Whether the study's directory is at the source.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+    """
+    try:
+        return lab.source.stat(run_name).kind == "directory"
+    except NotFoundError:
+        return False
 
 
 def trashed_studies(lab: Lab) -> dict[str, str]:

@@ -1,10 +1,18 @@
-"""The lock of a study: while somebody works on it, nobody else does, on any host.
+"""The two locks of a study, at the source and of its backup: while one works on it, nobody else does, on any host.
 
-What belongs here: taking and leaving the lock, finding locks that are in the way, and what a person reads and types
-about one. What does not: how a lock file works (`resources.lockfile`).
+What belongs here: taking and leaving either lock, finding locks that are in the way, and what a person reads and types
+about one. What does not: how a lock file works (`resources.lockfile`), and holding both at once (`locking`).
 
-Such a lock is never broken by itself, not even when its owner is certainly dead: a crash in the middle of a study is
-something a person should look at once.
+The lock at the source lies in the study (``.fusion-toolkit.lock``). It is never broken by itself, not even when its
+owner is certainly dead: a crash in the middle of a study is something a person should look at once.
+
+The lock of the backup keeps two workers off one copy and one archive once the study has left the source, and is what an
+eviction or a restore holds, too. It lies on the NAS, on the volume of what it protects, but in a folder of its own
+(``.fusion-locks``): a copy stays exactly what was proven, and can be moved or evicted under its lock. The lock of an
+owner that is certainly dead (this host, not another container of it, and no such process since) is taken over without a
+question. Wherever a person is to look, the same crash left the lock at the source, too, and that one asks; without a
+source there is no place to look at, and everything that is done to a backup is proven again before anything is deleted.
+If its owner may still live on another host, it waits for `fusion unlock STUDY`, which removes both.
 """
 
 from __future__ import annotations
@@ -13,13 +21,13 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from fusion_assets.reconcile.facts import LockFacts
 from fusion_assets.standard.listing import LOCK_NAME
-from resources.errors import ResourceError
+from resources.errors import NotFoundError, ResourceError
 from resources.lockfile import (
     Lock,
     LockHeldError,
@@ -31,16 +39,22 @@ from resources.lockfile import (
     release_after,
     remove,
     take,
+    take_over,
 )
 from resources.storage import Storage
+
+LOCKS = ".fusion-locks"
+"""The folder of the backups' locks in the NAS root; a name beginning with "." is never taken for a study."""
+
+_SUFFIX = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLock:
-    """A lock that was found in a study.
+    """A lock that was found.
 
     Attributes:
-        study: The study's name at the source.
+        study: The study's name, as a person types it.
         state: Whose it is, how old, and whether its owner still runs.
         message: For a person: all of that, and what to type.
     """
@@ -53,10 +67,15 @@ class FoundLock:
         """The message."""
         return self.message
 
+    @property
+    def facts(self) -> LockFacts:
+        """The same as `judge` reads it."""
+        return LockFacts(self.message, owner_is_gone=self.state.alive is False)
+
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """What came of an `unlock`: whether a lock was removed, and a message for a person."""
+    """What came of an `unlock`: whether every lock there was is removed, and a message for a person."""
 
     removed: bool
     message: str
@@ -76,9 +95,8 @@ _holds: dict[str, _Hold] = {}
 _holds_guard = threading.Lock()
 
 
-@contextmanager
-def study_lock(storage: Storage, study: str, run_name: str) -> Iterator[None]:
-    """Hold a study's lock while the ``with`` block runs; it is removed however the block ends.
+def study_lock(storage: Storage, study: str, run_name: str) -> AbstractContextManager[None]:
+    """Hold a study's lock at the source while the ``with`` block runs; it is removed however the block ends.
 
     The lock is the process's: inside it, any thread of the same process may take it again for the same study (each step
     of a pipeline does), and the last one to leave removes it. If the study is moved or deleted meanwhile, the lock went
@@ -93,19 +111,26 @@ def study_lock(storage: Storage, study: str, run_name: str) -> Iterator[None]:
         LockHeldError: Somebody else holds it, or a crash left it behind; the message says what to do.
         NotFoundError: There is no such study.
     """
-    token = object()
-    path = f"{study}/{LOCK_NAME}"
-    key = storage.location(path)
-    try:
-        _enter(storage, study, key, new_lock(path, extra={"run_name": run_name}), token)
-        yield
-        _leave(storage, key, token)
-    except BaseException as error:
-        try:
-            _leave(storage, key, token)
-        except ResourceError as failure:
-            error.add_note(f"the lock of {study} was not removed: {failure}")
-        raise
+    return _held(storage, study, new_lock(_study_path(study), extra={"run_name": run_name}))
+
+
+def backup_lock(nas: Storage, backup_name: str, run_name: str) -> AbstractContextManager[None]:
+    """Hold the lock of a study's backup while the ``with`` block runs, just as `study_lock` does at the source.
+
+    Whoever changes or archives ``<backup_name>`` on the NAS, or deletes because of it, holds this. The lock of an owner
+    that is certainly dead is taken over.
+
+    Args:
+        nas: The NAS; its folder `LOCKS` must be there.
+        backup_name: The study's name at the destinations.
+        run_name: The study's name at the source: what a person types to unlock it.
+
+    Raises:
+        LockHeldError: Somebody else holds it; the message says what to do.
+        NotFoundError: There is no folder for it.
+    """
+    lock = new_lock(_backup_path(backup_name), extra={"run_name": run_name}, with_process=True)
+    return _held(nas, run_name, lock, from_the_dead=True)
 
 
 def find_locks(storage: Storage, studies: Iterable[str]) -> list[FoundLock]:
@@ -121,11 +146,11 @@ def find_locks(storage: Storage, studies: Iterable[str]) -> list[FoundLock]:
     Raises:
         ResourceError: A study cannot be looked into: whether it is locked is unknown, not no.
     """
-    return [found for study in studies if (found := _find(storage, study))]
+    return [found for study in studies if (found := find_study_lock(storage, study))]
 
 
-def study_lock_facts(storage: Storage, study: str) -> LockFacts | None:
-    """What stands in the way of working on a study; None if nothing does, or the lock is this process's own.
+def find_study_lock(storage: Storage, study: str) -> FoundLock | None:
+    """The lock that stands in the way of working on a study at the source; None if there is none, or it is our own.
 
     Args:
         storage: The source.
@@ -134,46 +159,115 @@ def study_lock_facts(storage: Storage, study: str) -> LockFacts | None:
     Raises:
         ResourceError: It cannot be seen.
     """
-    found = _find(storage, study)
-    return LockFacts(found.message, owner_is_gone=found.state.alive is False) if found else None
+    return _find(storage, _study_path(study), study)
 
 
-def unlock(storage: Storage, study: str, *, force: bool = False) -> Unlocked:
-    """Remove the lock that a crash left in a study, unless its owner is seen to be running.
+def locked_backups(nas: Storage) -> frozenset[str]:
+    """The backup names for which there is a lock file, whoever's: one listing.
 
     Args:
-        storage: The source.
-        study: The study's directory.
-        force: Remove it even then.
+        nas: The NAS.
 
     Raises:
-        ResourceError: The source refused.
+        ResourceError: The locks cannot be seen.
     """
-    lock = read_lock(storage, f"{study}/{LOCK_NAME}")
-    if lock is None:
-        return Unlocked(removed=False, message=f"{study} has no lock at {storage.location(study)}")
-    state = describe(lock, datetime.now(UTC))
-    if state.alive and not force:
-        return Unlocked(removed=False, message=f"{_message(study, state)}; --force removes the lock all the same")
-    if not remove(storage, lock):
-        return Unlocked(removed=False, message=f"the lock of {study} was removed or taken by somebody else just now")
-    return Unlocked(removed=True, message=f"removed {storage.location(lock.path)}, of {state.text}")
+    try:
+        entries = nas.list(LOCKS)
+    except NotFoundError:
+        return frozenset()
+    return frozenset(entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX))
 
 
-def _enter(storage: Storage, study: str, key: str, lock: Lock, token: object) -> None:
+def find_backup_lock(nas: Storage, backup_name: str, run_name: str) -> FoundLock | None:
+    """The lock that stands in the way of working on a backup.
+
+    Args:
+        nas: The NAS.
+        backup_name: The study's name at the destinations.
+        run_name: The study's name at the source.
+
+    Returns:
+        None if there is none, it is this process's own, or its owner is certainly dead, so that it is taken over.
+
+    Raises:
+        ResourceError: It cannot be seen.
+    """
+    found = _find(nas, _backup_path(backup_name), run_name)
+    return found if found and found.state.alive is not False else None
+
+
+def unlock(source: Storage, nas: Storage, *, run_name: str, backup_name: str, force: bool = False) -> Unlocked:
+    """Remove the locks that a crash left on a study, unless an owner of one is seen to be running: both, or neither.
+
+    Args:
+        source: The source.
+        nas: The NAS.
+        run_name: The study's name at the source; it need not be there any more.
+        backup_name: Its name at the destinations.
+        force: Remove them even if an owner is running.
+
+    Raises:
+        ResourceError: A place cannot be seen, or refused.
+    """
+    places = ((source, _study_path(run_name)), (nas, _backup_path(backup_name)))
+    found = [(place, lock) for place, path in places if (lock := _find(place, path, run_name))]
+    if not found:
+        where = f"{source.location(run_name)}, nor has its backup at {nas.root}"
+        return Unlocked(removed=False, message=f"{run_name} has no lock at {where}")
+    if not force and (living := [lock for _, lock in found if lock.state.alive]):
+        return Unlocked(removed=False, message=f"{living[0]}; --force removes the lock all the same")
+    done = [_remove(place, lock) for place, lock in found]
+    return Unlocked(all(one.removed for one in done), "\n".join(one.message for one in done))
+
+
+def _remove(place: Storage, found: FoundLock) -> Unlocked:
+    if not remove(place, found.state.lock):
+        return Unlocked(
+            removed=False,
+            message=f"{place.location(found.state.lock.path)} was removed or taken by somebody else just now",
+        )
+    return Unlocked(removed=True, message=f"removed {place.location(found.state.lock.path)}, of {found.state.text}")
+
+
+@contextmanager
+def _held(storage: Storage, study: str, lock: Lock, *, from_the_dead: bool = False) -> Iterator[None]:
+    token = object()
+    key = storage.location(lock.path)
+    try:
+        _enter(storage, study, key, lock, token, from_the_dead=from_the_dead)
+        yield
+        _leave(storage, key, token)
+    except BaseException as error:
+        try:
+            _leave(storage, key, token)
+        except ResourceError as failure:
+            error.add_note(f"the lock of {study} was not removed: {failure}")
+        raise
+
+
+def _enter(storage: Storage, study: str, key: str, lock: Lock, token: object, *, from_the_dead: bool) -> None:
     with _holds_guard:
         if hold := _own_hold(key):
             hold.users.add(token)
             return
         try:
-            take(storage, lock)
+            _take(storage, lock, from_the_dead=from_the_dead)
             _holds[key] = _Hold(lock, {token})
         except LockHeldError as held:
-            raise LockHeldError(_message(study, held.state), held.state, path=held.path) from None
+            raise LockHeldError(_message(storage, study, held.state), held.state, path=held.path) from None
         except BaseException as error:  # also an interruption after the file was created
             _holds.pop(key, None)
             release_after(error, storage, lock)
             raise
+
+
+def _take(storage: Storage, lock: Lock, *, from_the_dead: bool) -> None:
+    try:
+        take(storage, lock)
+    except LockHeldError as held:
+        if not (from_the_dead and held.state.alive is False and take_over(storage, held.state.lock)):
+            raise
+        take(storage, lock)
 
 
 def _leave(storage: Storage, key: str, token: object) -> None:
@@ -192,21 +286,30 @@ def _own_hold(key: str) -> _Hold | None:
     return hold if hold and hold.lock.pid == os.getpid() else None
 
 
-def _find(storage: Storage, study: str) -> FoundLock | None:
-    path = f"{study}/{LOCK_NAME}"
+def _find(storage: Storage, path: str, study: str) -> FoundLock | None:
     lock = read_lock(storage, path)
     own = _own_hold(storage.location(path))
     if lock is None or (own and own.lock.content == lock.content):
         return None
     state = describe(lock, datetime.now(UTC))
-    return FoundLock(study, state, _message(study, state))
+    return FoundLock(study, state, _message(storage, study, state))
 
 
-def _message(study: str, state: LockState) -> str:
+def _study_path(study: str) -> str:
+    return f"{study}/{LOCK_NAME}"
+
+
+def _backup_path(backup_name: str) -> str:
+    return f"{LOCKS}/{backup_name}{_SUFFIX}"
+
+
+def _message(storage: Storage, study: str, state: LockState) -> str:
     name = study if re.fullmatch(r"[\w.-]+", study) else f'"{study}"'
     advice = {
         True: "wait until it is done",
         False: f"a crash left the lock behind; `fusion unlock {name}` removes it, and the next run goes on from there",
         None: f"if that process is certainly gone, `fusion unlock {name}` removes the lock",
     }[state.alive]
-    return f"{study} is locked by {state.text} | hint: {advice}"
+    path = state.lock.path
+    what = f"the backup of {study} at {storage.root}" if path.startswith(f"{LOCKS}/") else study
+    return f"{what} is locked by {state.text} | hint: {advice}"

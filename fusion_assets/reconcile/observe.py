@@ -22,7 +22,7 @@ from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Pr
 from fusion_assets.reconcile.idle import Memory, Observation, remember
 from fusion_assets.reconcile.judge import is_proven, judge_study
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import study_lock_facts
+from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock, locked_backups
 from fusion_assets.reconcile.plan import ObservedStudy
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.rules import validate_listing
@@ -65,6 +65,7 @@ class _Surroundings:
     trashed: Mapping[str, str]
     on_truenas: frozenset[str] | Unseen
     on_s3: frozenset[str] | Unseen
+    locked_backups: frozenset[str] | Unseen
     stale_months: frozenset[str] | Unseen
     now: datetime
 
@@ -139,6 +140,7 @@ def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surrou
         trashed=trashed_studies(lab),
         on_truenas=on_truenas,
         on_s3=on_s3,
+        locked_backups=_attempt(lambda: locked_backups(lab.truenas)),
         stale_months=stale,
         now=now,
     )
@@ -158,6 +160,7 @@ def _look_around_one(lab: Lab, run_name: str, now: datetime) -> _Surroundings:
         trashed=trashed_studies(lab),
         on_truenas=_attempt(lambda: frozenset({backup_name} if _is_directory(lab.truenas, backup_name) else ())),
         on_s3=_attempt(lambda: frozenset({backup_name} if _any(lab.bucket.list(f"{backup_name}/")) else ())),
+        locked_backups=_attempt(lambda: locked_backups(lab.truenas)),
         stale_months=stale,
         now=now,
     )
@@ -232,7 +235,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         run_name=run_name,
         backup_name=backup_name,
         source=_attempt(lambda: _look_at_source(lab, around, memory, run_name)) if at_source else None,
-        lock=_attempt(lambda: _look_at_lock(lab, run_name)) if at_source else None,
+        lock=_attempt(lambda: _look_at_locks(lab, around, run_name, backup_name)),
         copy=copy,
         archive=archive,
         record=record,
@@ -277,8 +280,15 @@ def _held_open(lab: Lab, listing: Listing) -> str | None:
     return None
 
 
-def _look_at_lock(lab: Lab, run_name: str) -> LockFacts | None:
-    return study_lock_facts(lab.source, run_name)
+def _look_at_locks(lab: Lab, around: _Surroundings, run_name: str, backup_name: str) -> LockFacts | None:
+    """The lock at the source comes first: a crash leaves both, and that one is where a person looks."""
+    if run_name in around.at_source and (found := find_study_lock(lab.source, run_name)):
+        return found.facts
+    if isinstance(around.locked_backups, Unseen):
+        raise ResourceError(around.locked_backups.why)
+    if backup_name in around.locked_backups and (found := find_backup_lock(lab.truenas, backup_name, run_name)):
+        return found.facts
+    return None
 
 
 def _look_at_copy(lab: Lab, around: _Surroundings, backup_name: str) -> CopyFacts | None:

@@ -21,7 +21,14 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, is_proven, name_taken
-from fusion_assets.reconcile.lab import Lab, check_copies_there, create_ledger, source_studies, trashed_studies
+from fusion_assets.reconcile.lab import (
+    Lab,
+    check_copies_there,
+    create_ledger,
+    is_at_source,
+    source_studies,
+    trashed_studies,
+)
 from fusion_assets.reconcile.observe import observe_study, twins_of
 from fusion_assets.reconcile.release import GateError, Released, finish_release, release_gates, release_source
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
@@ -318,19 +325,6 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
     if record:
         _append(lab, replace(record, source_deleted_at=_now()))
     return released
-
-
-def is_at_source(lab: Lab, run_name: str) -> bool:
-    """Whether the study's directory is at the source.
-
-    Args:
-        lab: The lab.
-        run_name: The study.
-    """
-    try:
-        return lab.source.stat(run_name).kind == "directory"
-    except NotFoundError:
-        return False
 
 
 def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Released:

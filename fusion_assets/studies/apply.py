@@ -14,11 +14,13 @@ import dagster as dg
 from fusion_assets.partitions import partition_key, studies
 from fusion_assets.reconcile.idle import Memory
 from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
 from fusion_assets.reconcile.recap import Recap, Result, recap_study
 from fusion_assets.studies.assets import FINGERPRINT_TAG, IDLE_SINCE_TAG
 from fusion_assets.studies.report import CHANGED
+from resources.errors import ResourceError
 
 # Copy and record, then release; a third round would only repeat what did not help.
 _MAX_ROUNDS = 3
@@ -88,6 +90,16 @@ class Applier:
 
     def _apply_study(self, plan: StudyPlan) -> Recap:
         done: dict[Step, Result] = {}
+        if plan.actions:
+            try:
+                # Over all steps and rounds: nobody may step in between two of them.
+                with locked(self._lab, plan.study, backup=plan.actions != (Step.VALIDATED,)):
+                    plan = self._close_difference(plan, done)
+            except ResourceError as error:
+                self._failed(plan, done, str(error))
+        return recap_study(self._desired, plan, done)
+
+    def _close_difference(self, plan: StudyPlan, done: dict[Step, Result]) -> StudyPlan:
         for _ in range(_MAX_ROUNDS):
             if not plan.actions or "failed" in done.values():
                 break
@@ -96,15 +108,16 @@ class Applier:
                 done |= self._run(plan)
                 plan = plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the other studies
-                done |= self._failed(plan, f"{type(error).__name__}: {error}")
+                self._failed(plan, done, f"{type(error).__name__}: {error}")
                 break
             if plan.actions == tried and "failed" not in done.values():
-                done |= self._failed(plan, "the step succeeded, but the study is not in its declared state")
-        return recap_study(self._desired, plan, done)
+                self._failed(plan, done, "the step succeeded, but the study is not in its declared state")
+        return plan
 
-    def _failed(self, plan: StudyPlan, message: str) -> dict[Step, Result]:
-        self._tell(StepDone(plan.study, plan.actions[0], "failed", message))
-        return {plan.actions[0]: "failed"}
+    def _failed(self, plan: StudyPlan, done: dict[Step, Result], message: str) -> None:
+        step = (*plan.actions, *done)[0]  # nothing is left to do when all went well but leaving the lock
+        self._tell(StepDone(plan.study, step, "failed", message))
+        done[step] = "failed"
 
     def _run(self, plan: StudyPlan) -> dict[Step, Result]:
         result = self._job.execute_in_process(

@@ -20,7 +20,7 @@ from fusion_assets.partitions import run_name_of, studies
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.locks import study_lock
+from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies import checks, report
 from fusion_assets.studies.lab_resource import LabResource
@@ -86,7 +86,7 @@ def build_study_assets(
         description="The study keeps the naming standard R1-R8 and its image files are whole.",
     )
     def validated(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
-        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+        with _working(context, lab.open(config), retry_seconds, backup=False) as (here, run_name):
             found = steps.validate(here, run_name)
             yield from report.validation_checks(found)
             steps.refuse_invalid(here, run_name, found)
@@ -194,14 +194,13 @@ def _transfer_options(config: Config) -> TransferOptions:
 
 
 @contextmanager
-def _working(context: dg.AssetExecutionContext, lab: Lab, retry_seconds: float) -> Iterator[tuple[Lab, str]]:
-    """Hold the study's lock, and decide what an error means: try again only where that can help."""
+def _working(
+    context: dg.AssetExecutionContext, lab: Lab, retry_seconds: float, *, backup: bool = True
+) -> Iterator[tuple[Lab, str]]:
+    """Hold the study, and decide what an error means: try again only where that can help."""
     run_name = run_name_of(context.partition_key)
     try:
-        if steps.is_at_source(lab, run_name):
-            with study_lock(lab.source, run_name, run_name):
-                yield lab, run_name
-        else:
+        with locked(lab, run_name, backup=backup):
             yield lab, run_name
     except UnavailableError as error:
         context.log.warning(f"{run_name}: {error}")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,8 +233,22 @@ delete_source = {str(delete_source).lower()}
         with self.opened() as lab:
             return {plan.study: plan for plan in _plan(lab)}
 
-    def apply(self, *, retry_seconds: float = 0.1, on_progress: Callable[[Progress], None] = lambda _: None) -> Applied:
-        """Carry out the plan in this process, as `fusion apply` does, but with shorter pauses before a retry."""
+    def apply(
+        self,
+        plans: Sequence[StudyPlan] | None = None,
+        *,
+        retry_seconds: float = 0.1,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        on_step: Callable[[StepDone], None] = lambda _: None,
+    ) -> Applied:
+        """Carry plans out in this process, as `fusion apply` does, but with shorter pauses before a retry.
+
+        Args:
+            plans: Made earlier; those of this moment by default.
+            retry_seconds: The pause.
+            on_progress: Told how far a transfer is.
+            on_step: Told of every step that was done.
+        """
         # Dagster takes seconds to import; the other real tests, which share a conftest with these, do without.
         import dagster as dg
 
@@ -244,8 +258,13 @@ delete_source = {str(delete_source).lower()}
         steps: list[StepDone] = []
         with self.opened() as lab, dg.DagsterInstance.ephemeral() as instance:
             definitions = build_defs(lab.config, progress=lambda _study, _log: on_progress, retry_seconds=retry_seconds)
-            applier = Applier(definitions, instance, lab, {}, tell=steps.append, warn=lambda _: None)
-            return Applied(applier.apply(_plan(lab)), steps)
+
+            def tell(done: StepDone) -> None:
+                steps.append(done)
+                on_step(done)
+
+            applier = Applier(definitions, instance, lab, {}, tell=tell, warn=lambda _: None)
+            return Applied(applier.apply(_plan(lab) if plans is None else plans), steps)
 
     def objects(self) -> dict[str, bytes]:
         """Everything in the bucket, as another program sees it."""

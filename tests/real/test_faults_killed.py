@@ -88,7 +88,7 @@ def test_a_run_killed_at_any_point_loses_nothing_and_the_next_one_completes_the_
     proven = {path: file for path, file in lab.files().items() if _is_proven(lab, path)}
     if (lab.study / LOCK).exists():
         with lab.opened() as opened:
-            assert unlock(opened.source, STUDY).removed
+            assert unlock(opened.source, opened.truenas, run_name=STUDY, backup_name=STUDY).removed
     lab.write_config()
     second = lab.apply()
     assert second.failed == 0, second.errors

@@ -1,4 +1,4 @@
-"""The lock of a study: one worker, whatever crashes, moves away, or runs in several threads."""
+"""The locks of a study: one worker, whatever crashes, moves away, or runs in several threads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fusion_assets.reconcile.locks import find_locks, study_lock, study_lock_facts, unlock
+from fusion_assets.reconcile.locks import (
+    LOCKS,
+    Unlocked,
+    backup_lock,
+    find_backup_lock,
+    find_locks,
+    find_study_lock,
+    locked_backups,
+    study_lock,
+    unlock,
+)
 from fusion_assets.standard.listing import LOCK_NAME
 from resources.errors import NotFoundError, UnavailableError
 from resources.local import LocalStorage
@@ -24,11 +36,12 @@ STUDY = "20260105_WW_HCC_run1"
 
 WORKER = """
 import signal, sys, time
-from fusion_assets.reconcile.locks import study_lock
+from fusion_assets.reconcile.locks import backup_lock, study_lock
 from resources.local import LocalStorage
 def stop(*_): raise SystemExit(143)
 signal.signal(signal.SIGTERM, stop)
-with study_lock(LocalStorage(sys.argv[1]), sys.argv[2], sys.argv[2]):
+lock = {"study": study_lock, "backup": backup_lock}[sys.argv[3]]
+with lock(LocalStorage(sys.argv[1]), sys.argv[2], sys.argv[2]):
     print("at work", flush=True)
     time.sleep(60)
 """
@@ -45,9 +58,10 @@ def storage(source: Path) -> LocalStorage:
     return LocalStorage(source)
 
 
-@pytest.fixture
-def worker(source: Path):
-    argv = [sys.executable, "-c", WORKER, str(source), STUDY]
+@contextmanager
+def at_work(root: Path, lock: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a lock."""
+    argv = [sys.executable, "-c", WORKER, str(root), STUDY, lock]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
     assert process.stdout.readline() == "at work\n"
@@ -56,13 +70,40 @@ def worker(source: Path):
     process.communicate()
 
 
+@pytest.fixture
+def worker(source: Path):
+    with at_work(source, "study") as process:
+        yield process
+
+
+@pytest.fixture
+def nas(tmp_path: Path) -> LocalStorage:
+    (tmp_path / "nas" / LOCKS).mkdir(parents=True)
+    return LocalStorage(tmp_path / "nas")
+
+
+@pytest.fixture
+def backup_worker(nas: LocalStorage):
+    with at_work(Path(nas.root), "backup") as process:
+        yield process
+
+
+def remove_locks(source: LocalStorage, study: str = STUDY, *, force: bool = False) -> Unlocked:
+    """`unlock`, where no backup was ever locked."""
+    return unlock(source, source, run_name=study, backup_name=study, force=force)
+
+
+def backup_file(nas: LocalStorage) -> Path:
+    return Path(nas.root) / LOCKS / f"{STUDY}.lock"
+
+
 def lock_file(source: Path, study: str = STUDY) -> Path:
     return source / study / LOCK_NAME
 
 
-def leave_lock(source: Path, *, hostname: str, pid: int = 4242) -> None:
+def leave_lock(file: Path, *, hostname: str, pid: int = 4242) -> None:
     fields = {"hostname": hostname, "pid": pid, "started_at": "2026-01-05T10:00:00Z", "run_name": STUDY}
-    lock_file(source).write_text(json.dumps(fields))
+    file.write_text(json.dumps(fields))
 
 
 def test_while_a_study_is_worked_on_its_lock_says_exactly_who_does(storage, source):
@@ -154,15 +195,15 @@ def test_a_study_another_process_works_on_is_left_alone(worker, storage, source)
         pytest.fail("two at work")
     assert held.value.state.alive is True
     assert "wait until it is done" in str(held.value)
-    facts = study_lock_facts(storage, STUDY)
-    assert facts is not None
-    assert not facts.owner_is_gone
-    refused = unlock(storage, STUDY)
+    found = find_study_lock(storage, STUDY)
+    assert found is not None
+    assert found.facts.owner_is_gone is False
+    refused = remove_locks(storage)
     assert not refused.removed
     assert f"process {worker.pid} on {this_host()}" in refused.message
     assert "--force" in refused.message
     assert lock_file(source).exists()
-    assert unlock(storage, STUDY, force=True).removed
+    assert remove_locks(storage, force=True).removed
     assert not lock_file(source).exists()
 
 
@@ -182,10 +223,10 @@ def test_a_crash_leaves_a_lock_that_says_whose_it_is_and_what_to_type(worker, st
     with pytest.raises(LockHeldError) as held, study_lock(storage, STUDY, STUDY):
         pytest.fail("a stale lock is for a person to remove")
     assert str(held.value) == str(found)
-    facts = study_lock_facts(storage, STUDY)
-    assert facts is not None
-    assert facts.owner_is_gone
-    removed = unlock(storage, STUDY)
+    found = find_study_lock(storage, STUDY)
+    assert found is not None
+    assert found.facts.owner_is_gone is True
+    removed = remove_locks(storage)
     assert removed.removed
     assert str(lock_file(source)) in removed.message
     assert str(worker.pid) in removed.message
@@ -193,14 +234,14 @@ def test_a_crash_leaves_a_lock_that_says_whose_it_is_and_what_to_type(worker, st
 
 
 def test_a_lock_of_another_host_is_not_called_dead_and_a_person_may_remove_it(storage, source):
-    leave_lock(source, hostname="microscope-2")
+    leave_lock(lock_file(source), hostname="microscope-2")
     (found,) = find_locks(storage, [STUDY])
     assert found.state.alive is None
     assert "can only be seen on microscope-2" in found.message
-    facts = study_lock_facts(storage, STUDY)
-    assert facts is not None
-    assert not facts.owner_is_gone
-    assert unlock(storage, STUDY).removed
+    found = find_study_lock(storage, STUDY)
+    assert found is not None
+    assert found.facts.owner_is_gone is False
+    assert remove_locks(storage).removed
 
 
 def test_a_damaged_lock_is_still_a_lock(storage, source):
@@ -209,11 +250,11 @@ def test_a_damaged_lock_is_still_a_lock(storage, source):
     assert "an owner that it does not name" in found.message
     with pytest.raises(LockHeldError), study_lock(storage, STUDY, STUDY):
         pytest.fail("it was held")
-    assert unlock(storage, STUDY).removed
+    assert remove_locks(storage).removed
 
 
 def test_a_number_used_again_by_this_very_process_is_not_our_lock(storage, source):
-    leave_lock(source, hostname=this_host(), pid=os.getpid())
+    leave_lock(lock_file(source), hostname=this_host(), pid=os.getpid())
     (found,) = find_locks(storage, [STUDY])
     assert found.state.alive is False
     with pytest.raises(LockHeldError), study_lock(storage, STUDY, STUDY):
@@ -233,7 +274,7 @@ def test_only_studies_with_a_lock_are_found_and_each_costs_one_request(source):
 
     for name in ("a", "b"):
         (source / name).mkdir()
-    leave_lock(source, hostname="microscope-2")
+    leave_lock(lock_file(source), hostname="microscope-2")
     assert [found.study for found in find_locks(Counting(source), ["a", STUDY, "b"])] == [STUDY]
     assert asked == [f"{name}/{LOCK_NAME}" for name in ("a", STUDY, "b")]
 
@@ -243,14 +284,14 @@ def test_a_study_that_cannot_be_looked_into_is_not_called_unlocked(source):
         def read_file(self, path: str, *, uncached: bool = False) -> bytes:
             raise UnavailableError("the share does not answer")
 
-    for look in (lambda storage: find_locks(storage, [STUDY]), lambda storage: study_lock_facts(storage, STUDY)):
+    for look in (lambda storage: find_locks(storage, [STUDY]), lambda storage: find_study_lock(storage, STUDY)):
         with pytest.raises(UnavailableError):
             look(Unreachable(source))
 
 
 def test_our_own_lock_does_not_stand_in_our_way(storage):
     with study_lock(storage, STUDY, STUDY):
-        assert study_lock_facts(storage, STUDY) is None
+        assert find_study_lock(storage, STUDY) is None
         assert find_locks(storage, [STUDY]) == []
 
 
@@ -258,7 +299,7 @@ def test_a_study_moved_to_the_trash_takes_its_lock_along_and_nothing_else_is_rem
     with study_lock(storage, STUDY, STUDY):
         (source / STUDY).rename(source / "trash")
         (source / STUDY).mkdir()
-        leave_lock(source, hostname="microscope-2")
+        leave_lock(lock_file(source), hostname="microscope-2")
     assert (source / "trash" / LOCK_NAME).exists()
     assert lock_file(source).exists()
 
@@ -273,7 +314,7 @@ def test_a_study_that_was_deleted_while_locked_is_left_in_peace(storage, source)
 def test_there_is_nothing_to_lock_or_unlock_where_there_is_no_study(storage):
     with pytest.raises(NotFoundError), study_lock(storage, "no-such-study", "x"):
         pytest.fail("it was held")
-    result = unlock(storage, "no-such-study")
+    result = remove_locks(storage, "no-such-study")
     assert not result.removed
     assert "no lock" in result.message
 
@@ -300,3 +341,71 @@ def test_a_forked_child_neither_holds_nor_removes_its_parents_lock(storage, sour
         if os.getpid() != parent:
             os._exit(0)
     assert not lock_file(source).exists()
+
+
+def test_the_lock_of_a_backup_is_no_file_of_the_copy_which_stays_what_was_proven(nas):
+    with backup_lock(nas, STUDY, STUDY):
+        assert locked_backups(nas) == {STUDY}
+        assert [entry.name for entry in nas.list()] == [LOCKS]
+        assert find_backup_lock(nas, STUDY, STUDY) is None, "our own lock does not stand in our way"
+        with backup_lock(nas, STUDY, STUDY):
+            pass
+        assert backup_file(nas).exists()
+    assert locked_backups(nas) == frozenset()
+
+
+def test_two_workers_never_finish_the_same_backup_once_its_source_is_gone(nas, backup_worker):
+    with pytest.raises(LockHeldError, match="wait until it is done") as held, backup_lock(nas, STUDY, STUDY):
+        pytest.fail("two at work")
+    assert f"the backup of {STUDY} at {nas.root}" in str(held.value)
+    found = find_backup_lock(nas, STUDY, STUDY)
+    assert str(found) == str(held.value)
+    assert found is not None
+    assert not found.facts.owner_is_gone
+
+
+def test_the_backup_of_a_worker_that_was_killed_on_this_host_is_taken_over_without_a_question(nas, backup_worker):
+    backup_worker.kill()
+    backup_worker.wait()
+    assert find_backup_lock(nas, STUDY, STUDY) is None
+    with backup_lock(nas, STUDY, STUDY):
+        assert json.loads(backup_file(nas).read_text())["pid"] == os.getpid()
+    assert locked_backups(nas) == frozenset()
+
+
+def test_a_backup_locked_on_another_host_waits_for_a_person_who_types_the_name_at_the_source(nas, source, storage):
+    leave_lock(backup_file(nas), hostname="microscope-2")
+    found = find_backup_lock(nas, STUDY, "run 1 of Monday")
+    assert 'fusion unlock "run 1 of Monday"' in str(found)
+    with pytest.raises(LockHeldError), backup_lock(nas, STUDY, STUDY):
+        pytest.fail("it may be at work there")
+    leave_lock(lock_file(source), hostname="microscope-2")
+    result = unlock(storage, nas, run_name=STUDY, backup_name=STUDY)
+    assert result.removed
+    assert str(lock_file(source)) in result.message
+    assert str(backup_file(nas)) in result.message
+    assert not lock_file(source).exists()
+    assert not backup_file(nas).exists()
+
+
+def test_unlocking_a_study_whose_worker_lives_takes_away_none_of_its_locks(nas, storage, source, backup_worker):
+    leave_lock(lock_file(source), hostname="microscope-2")
+    refused = unlock(storage, nas, run_name=STUDY, backup_name=STUDY)
+    assert not refused.removed
+    assert str(backup_worker.pid) in refused.message
+    assert "--force" in refused.message
+    assert lock_file(source).exists()
+    assert backup_file(nas).exists()
+    assert unlock(storage, nas, run_name=STUDY, backup_name=STUDY, force=True).removed
+    assert locked_backups(nas) == frozenset()
+
+
+def test_locks_of_backups_that_cannot_be_listed_are_not_called_free(nas):
+    class Unreachable(LocalStorage):
+        def list(self, path: str = ""):
+            raise UnavailableError("the share does not answer")
+
+    with pytest.raises(UnavailableError):
+        locked_backups(Unreachable(nas.root))
+    (Path(nas.root) / LOCKS).rmdir()
+    assert locked_backups(nas) == frozenset(), "where nothing was ever locked, nothing is"
