@@ -36,13 +36,15 @@ class CopyFacts:
 
     Attributes:
         files: Regular files by path relative to the study, the program's own not among them.
-        checksums: The sidecar, SHA-256 in hex by path; None when there is no sidecar.
+        checksums: The sidecar, SHA-256 in hex by path; None when there is none that can be read.
         sidecar: The sidecar's own bytes; empty when there is none.
+        damage: Why the sidecar that is there cannot be read; empty otherwise.
     """
 
     files: Mapping[str, Entry]
     checksums: Mapping[str, str] | None
     sidecar: bytes = b""
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class StudyFacts:
     """All that was seen of one study; None where nothing is there, `Unseen` where it could not be seen.
 
     Attributes:
-        trashed: Its source was moved to the trash by a release that did not finish.
+        trash: What a release that did not finish has left of its source in the trash.
         last_event: The last record of the study, even one that does not count because an earlier one is complete.
         mirrored: Whether the ledger's mirror in S3 holds its latest record.
     """
@@ -88,6 +90,6 @@ class StudyFacts:
     copy: CopyFacts | Present | Unseen | None
     archive: ArchiveFacts | Present | Unseen | None
     record: Record | Unseen | None
-    trashed: bool = False
+    trash: Listing | Unseen | None = None
     last_event: Record | None = None
     mirrored: bool | Unseen = True

@@ -16,18 +16,22 @@ from fusion_assets.reconcile.plan import (
     BREAKS_STANDARD,
     COPY_PROVEN,
     EVICTED,
+    IN_TRASH,
     KNOWN_INVALID,
     LOCKED,
     NOT_MIRRORED,
     PROVEN,
+    SIDECAR_LOST,
     UNARCHIVED,
     ObservedStudy,
 )
+from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.plan import same_file
 
 # Fields the ledger carries beyond the fixed ones.
 FINGERPRINT_FIELD = "fingerprint"
 REASON_FIELD = "reason"
+SIDECAR_FIELD = "sidecar_sha256"
 
 
 def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
@@ -40,12 +44,14 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
     """
     record = facts.record if isinstance(facts.record, Record) else None
     source = facts.source if isinstance(facts.source, SourceFacts) else None
+    trash = facts.trash if isinstance(facts.trash, Listing) else None
+    at_hand = source.listing if source else trash
     conditions = {
         Name.UNLOCKED: _unlocked(facts.lock),
         Name.IDLE: _idle(facts.source, backup, now),
         Name.VALIDATED: _validated(facts, record),
-        Name.ON_TRUENAS: _on_truenas(facts.copy, source, record),
-        Name.ON_S3: _on_s3(facts.archive, facts.copy, record),
+        Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record),
+        Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand),
         Name.RECORDED: _recorded(facts, source),
         Name.SOURCE_RELEASED: _source_released(facts, record),
     }
@@ -96,7 +102,8 @@ def _validated(facts: StudyFacts, record: Record | None) -> Condition:
         return true("NotAtSource")
     if isinstance(source, Unseen):
         return unknown("SourceUnseen", source.why)
-    if taken := name_taken(record, facts.run_name, source.observation.fingerprint):
+    in_trash = facts.trash is not None
+    if taken := name_taken(record, facts.run_name, source.observation.fingerprint, in_trash=in_trash):
         return false("NameTaken", taken)
     event = facts.last_event
     if event and _is_known_invalid(event, source):
@@ -108,7 +115,7 @@ def _validated(facts: StudyFacts, record: Record | None) -> Condition:
     return true("Conforms")
 
 
-def name_taken(record: Record | None, run_name: str, fingerprint: str) -> str | None:
+def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_trash: bool) -> str | None:
     """Why a study at the source must not be written over what is archived under its name; None if it may.
 
     Once a source was released, its copies are the only ones: a study that turns up under the same name is another one,
@@ -118,8 +125,16 @@ def name_taken(record: Record | None, run_name: str, fingerprint: str) -> str | 
         record: The ledger's record of that backup name.
         run_name: The study at the source.
         fingerprint: Of its listing.
+        in_trash: Whether a study of that name is in the trash, too: half deleted, its only copies may be the archived.
     """
-    if record is None or record.extra.get(FINGERPRINT_FIELD) == fingerprint:
+    if record and record.extra.get(FINGERPRINT_FIELD) == fingerprint:
+        return None
+    if in_trash:
+        return (
+            "a study of this name is in the trash, its release not finished, and this is another | hint: rename this "
+            "one; the next run finishes the release"
+        )
+    if record is None:
         return None
     if record.source_deleted_at is not None:
         return (
@@ -136,9 +151,7 @@ def _is_known_invalid(event: Record, source: SourceFacts) -> bool:
     return event.status is Status.FAILED_VALIDATION and unchanged
 
 
-def _on_truenas(
-    copy: CopyFacts | Present | Unseen | None, source: SourceFacts | None, record: Record | None
-) -> Condition:
+def _on_truenas(copy: CopyFacts | Present | Unseen | None, at_hand: Listing | None, record: Record | None) -> Condition:
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
     if isinstance(copy, Present):
@@ -147,19 +160,31 @@ def _on_truenas(
         evicted_at = record.extra.get(EVICTED_FIELD) if record else None
         return false(EVICTED, f"evicted {evicted_at}") if evicted_at else false("NotCopied")
     if copy.checksums is None:
-        return false("CopyUnfinished", "the copy has no sidecar yet")
+        return _without_sidecar(copy, record)
     if missing := sorted(copy.checksums.keys() - copy.files.keys()):
-        return false("FilesMissing", f"in the sidecar but not on the NAS: {_some(missing)}")
-    if source:
-        return _copy_matches(copy, source)
+        hint = "" if at_hand else " | hint: bring them back from S3"
+        return false("FilesMissing", f"in the sidecar but not on the NAS: {_some(missing)}{hint}")
+    if at_hand:
+        return _copy_matches(copy, at_hand)
     total = sum(copy.files[path].size for path in copy.checksums)
     if record and record.status is Status.COMPLETE and total != record.total_bytes:
         return false("SizesDiffer", f"{total} bytes on the NAS, {record.total_bytes} recorded")
     return true("Copied", _extras(copy))
 
 
-def _copy_matches(copy: CopyFacts, source: SourceFacts) -> Condition:
-    files = {entry.path: entry for entry in source.listing.files}
+def _without_sidecar(copy: CopyFacts, record: Record | None) -> Condition:
+    damage = f"its sidecar cannot be read ({copy.damage})"
+    if record and SIDECAR_FIELD in record.extra:
+        why = damage if copy.damage else "its sidecar is gone"
+        return false(SIDECAR_LOST, f"the copy was proven once, but {why}; `fusion apply` proves it again")
+    if copy.damage:
+        hint = "bring the sidecar back from S3, or the ledger by `fusion manifest restore`; then `fusion apply`"
+        return false("SidecarDamaged", f"{damage}, and the ledger does not know it | hint: {hint}")
+    return false("CopyUnfinished", "the copy has no sidecar yet")
+
+
+def _copy_matches(copy: CopyFacts, at_hand: Listing) -> Condition:
+    files = {entry.path: entry for entry in at_hand.files}
     checksums = copy.checksums or {}
     if new := sorted(files.keys() - checksums.keys()):
         return false("SourceHasMore", f"at the source but not in the copy: {_some(new)}")
@@ -175,7 +200,10 @@ def _extras(copy: CopyFacts) -> str:
 
 
 def _on_s3(
-    archive: ArchiveFacts | Present | Unseen | None, copy: CopyFacts | Present | Unseen | None, record: Record | None
+    archive: ArchiveFacts | Present | Unseen | None,
+    copy: CopyFacts | Present | Unseen | None,
+    record: Record | None,
+    at_hand: Listing | None,
 ) -> Condition:
     if isinstance(archive, Unseen):
         return unknown("S3Unseen", archive.why)
@@ -192,6 +220,9 @@ def _on_s3(
         complete = len(archive.sizes) >= record.file_count and total >= record.total_bytes
         counts = f"{len(archive.sizes)} objects, {total} bytes; recorded {record.file_count}, {record.total_bytes}"
         return true("Archived") if complete else false("ObjectsMissing", counts)
+    # Without a record the objects may be those of another study of that name.
+    if record and (at_hand or (isinstance(copy, CopyFacts) and SIDECAR_FIELD in record.extra)):
+        return false("NotCompared", "the copy to compare the objects with is not there, but it can be made")
     return unknown("NothingToCompare", "neither a copy on the NAS nor a ledger record to compare the objects with")
 
 
@@ -252,8 +283,10 @@ def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
     if facts.source is not None:
         stray = facts.source.listing.unarchived
         return false(UNARCHIVED, f"not archived: {_some(stray)}") if stray else false("AtSource")
-    if facts.trashed:
-        return false("InTrash", "a release was begun and not finished")
+    if isinstance(facts.trash, Unseen):
+        return unknown("TrashUnseen", facts.trash.why)
+    if facts.trash is not None:
+        return false(IN_TRASH, "a release was begun and not finished")
     if record and record.source_deleted_at:
         return true("Released", f"released {_spoken(record.source_deleted_at)}")
     return true("Gone", "no longer at the source, and not released by us")

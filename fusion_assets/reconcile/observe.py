@@ -44,7 +44,7 @@ class LabObservation:
     """What a look at the lab gave.
 
     Attributes:
-        studies: Every study at the source or in the ledger.
+        studies: Every study at the source, in its trash, or in the ledger.
         memory: What to remember for the next observation.
         ledger: The ledger as it was read.
     """
@@ -180,17 +180,19 @@ def _any(found: Iterable[object]) -> bool:
 def _known_studies(lab: Lab, around: _Surroundings) -> list[tuple[str, str]]:
     at_source = {(name, lab.config.backup_name(name)) for name in around.at_source}
     taken = {backup_name for _, backup_name in at_source}
+    trashed = {(name, lab.config.backup_name(name)) for name in around.trashed if name not in around.at_source}
+    taken |= {backup_name for _, backup_name in trashed}
     recorded = {
         (record.run_name, name)
         for name, record in around.view.records.items()
         if name not in taken and not _is_gone(around, name, record)
     }
-    return sorted(at_source | recorded)
+    return sorted(at_source | trashed | recorded)
 
 
 def _is_gone(around: _Surroundings, backup_name: str, record: Record) -> bool:
     """Whether nothing of a study is left, and nothing of it was ever archived: it was renamed, as its hint said."""
-    if is_proven(record) or record.run_name in around.trashed:
+    if is_proven(record):
         return False
     places = (around.on_truenas, around.on_s3)
     return all(not isinstance(place, Unseen) and backup_name not in place for place in places)
@@ -223,7 +225,8 @@ def _attempt(look: Callable[[], T]) -> T | Unseen:
 def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, backup_name: str) -> StudyFacts:
     record = around.view.records.get(backup_name)
     at_source = run_name in around.at_source
-    settled = not at_source and record is not None and record.status is Status.COMPLETE
+    trashed = around.trashed.get(run_name)
+    settled = not at_source and trashed is None and record is not None and record.status is Status.COMPLETE
     copy: CopyFacts | Present | Unseen | None
     archive: ArchiveFacts | Present | Unseen | None
     if settled:
@@ -239,7 +242,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         copy=copy,
         archive=archive,
         record=record,
-        trashed=run_name in around.trashed,
+        trash=_attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         last_event=around.last_events.get(backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )
@@ -301,8 +304,10 @@ def _look_at_copy(lab: Lab, around: _Surroundings, backup_name: str) -> CopyFact
     try:
         sidecar = lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}")
         return CopyFacts(files, parse_sidecar(sidecar), sidecar)
-    except (NotFoundError, SidecarError):
+    except NotFoundError:
         return CopyFacts(files, None)
+    except SidecarError as error:
+        return CopyFacts(files, None, damage=str(error))
 
 
 def _look_at_archive(lab: Lab, around: _Surroundings, backup_name: str) -> ArchiveFacts | None:

@@ -47,6 +47,10 @@ COPY_PROVEN = "CopyProven"  # not complete, but of the copy on the NAS the ledge
 KNOWN_INVALID = "KnownInvalid"
 # The names in the study break the standard; any other reason to be invalid is in the ledger, or needs a person first.
 BREAKS_STANDARD = "BreaksStandard"
+# Its release was begun and not finished: its bytes are in the trash at the source, all or some of them.
+IN_TRASH = "InTrash"
+# The copy was finished once and recorded, but its sidecar is gone or cannot be read: the copy itself can bring it back.
+SIDECAR_LOST = "SidecarLost"
 # Something at the source was left out of the archive: the source stays, and a person has to look.
 UNARCHIVED = "Unarchived"
 RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
@@ -149,8 +153,7 @@ def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...
         return (Step.VALIDATED,) if _is_news(observed) else ()
     evicted = conditions[Name.ON_TRUENAS].reason == EVICTED
     if not conditions[Name.ON_TRUENAS].is_true and not evicted:
-        copy = (Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
-        return copy if observed.at_source else ()
+        return _copy_steps(observed)
     if not conditions[Name.ON_S3].is_true:
         return () if evicted else _archive_steps(observed)
     if not conditions[Name.RECORDED].is_true:
@@ -163,6 +166,20 @@ def _is_news(observed: ObservedStudy) -> bool:
     """Whether an invalid study has to be validated once, so that its violations are in the history and the ledger."""
     invalid = observed.conditions[Name.VALIDATED]
     return observed.at_source and invalid.status is Status.FALSE and invalid.reason == BREAKS_STANDARD
+
+
+def _copy_steps(observed: ObservedStudy) -> tuple[Step, ...]:
+    """What brings the copy into order: from the source, from the trash, or from itself; else a person has to look.
+
+    From the trash nothing is moved back: there it may be half a study, which must never look like one, and at the
+    source another study may have its name by now. It was validated before it came there.
+    """
+    archive = (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    if observed.at_source:
+        return (Step.VALIDATED, Step.TRUENAS_COPY, *archive)
+    if observed.conditions[Name.SOURCE_RELEASED].reason == IN_TRASH:
+        return (Step.TRUENAS_COPY, *archive)
+    return archive if observed.conditions[Name.ON_TRUENAS].reason == SIDECAR_LOST else ()
 
 
 def _archive_steps(observed: ObservedStudy) -> tuple[Step, ...]:

@@ -1,7 +1,8 @@
 """The recap, as Ansible prints it: one line a study, ``ok= changed= skipped= failed=``, and a total.
 
 Pure. A step counts as *ok* when its part of the declared state was already there, *changed* when it was brought about,
-*skipped* when it was not tried, *failed* when it was tried and did not succeed, or cannot succeed without a person.
+*skipped* when it was not tried, *failed* when it was tried and did not succeed, or cannot succeed without a person. A
+study of which something could not be observed is no success either: somebody has to hear of it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def recap_study(desired: Desired, plan: StudyPlan, done: Mapping[Step, Result]) 
     """
     steps = [step for step in Step if step is not Step.SOURCE_RELEASED or desired.delete_source]
     results = [done.get(step) or _standing(plan, step) for step in steps]
-    if plan.verdict is Verdict.FAILED and "failed" not in results:
+    if plan.verdict in (Verdict.FAILED, Verdict.UNKNOWN) and "failed" not in results:
         results[results.index("skipped") if "skipped" in results else -1] = "failed"
     return Recap(**{result: results.count(result) for result in ("ok", "changed", "skipped", "failed")})
 

@@ -20,7 +20,7 @@ from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, is_proven, name_taken
+from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, SIDECAR_FIELD, is_proven, name_taken
 from fusion_assets.reconcile.lab import (
     Lab,
     check_copies_there,
@@ -37,6 +37,7 @@ from fusion_assets.standard.rules import validate_listing
 from fusion_assets.standard.validate import with_clash
 from fusion_assets.transfer.check import check_archive, check_copy
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, TransferError
+from fusion_assets.transfer.mend import has_readable_sidecar, mend_sidecar
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
@@ -44,8 +45,7 @@ from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
 from resources.errors import NotFoundError, ResourceError
 
-# Fields the ledger carries beyond the fixed ones.
-SIDECAR_FIELD = "sidecar_sha256"
+# A field the ledger carries beyond the fixed ones: the machine that did the work.
 HOST_FIELD = "host"
 
 
@@ -140,6 +140,10 @@ def transfer(
 ) -> Transferred:
     """Copy a study to the NAS, archive it in S3, or both in one pass (one source read, one NAS write, one NAS read).
 
+    A study whose release was broken off is copied from the trash, where its bytes lie that are not deleted yet: so a
+    copy that was damaged meanwhile is whole again before the release goes on. What the trash no longer holds is kept in
+    the copy as the sidecar has it.
+
     Args:
         lab: The lab.
         run_name: The study.
@@ -157,14 +161,17 @@ def transfer(
         ResourceError: A place failed; the ledger says which.
     """
     check_copies_there(lab)
-    listing = read_listing(lab.source, run_name) if copying else None
-    if listing:
+    origin = _origin(lab, run_name) if copying else None
+    listing = read_listing(lab.source, origin) if origin else None
+    if listing and origin == run_name:
         _refuse_taken_name(lab, run_name, listing)
-    draft = _draft(lab, run_name, listing)
+    draft = _draft(lab, run_name, listing if origin == run_name else None)
     if not _is_complete(lab, draft):
         _append_once(lab, draft)
     try:
-        done = _move(lab, draft, listing, archiving=archiving, options=options, progress=progress)
+        whole = listing is not None and _is_whole(draft, origin, listing)
+        _mend(lab, draft.backup_name, whole=whole)
+        done = _move(lab, draft, origin, listing, archiving=archiving, options=options, progress=progress)
     except (TransferError, ResourceError) as error:
         on_truenas = copying or isinstance(error, CorruptCopyError)
         _record_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
@@ -184,7 +191,8 @@ def _twins(lab: Lab, run_name: str) -> list[str]:
 def _refuse_taken_name(lab: Lab, run_name: str, listing: Listing) -> None:
     """Never write one study over another, whoever asked for it."""
     record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
-    if taken := name_taken(record, run_name, listing.fingerprint()):
+    in_trash = run_name in trashed_studies(lab)
+    if taken := name_taken(record, run_name, listing.fingerprint(), in_trash=in_trash):
         raise InvalidStudyError(taken)
     if twins := _twins(lab, run_name):
         raise InvalidStudyError(
@@ -192,17 +200,54 @@ def _refuse_taken_name(lab: Lab, run_name: str, listing: Listing) -> None:
         )
 
 
+def _origin(lab: Lab, run_name: str) -> str:
+    """The directory at the source to copy a study from: its own, or the trash of a release that was broken off."""
+    return run_name if is_at_source(lab, run_name) else trashed_studies(lab).get(run_name, run_name)
+
+
+def _is_whole(draft: Record, origin: str | None, listing: Listing) -> bool:
+    """Whether a listing is the whole study: at the source it is; in the trash, while nothing of it is deleted yet."""
+    return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
+
+
+def _mend(lab: Lab, backup_name: str, *, whole: bool) -> None:
+    """See to it that a copy that was finished once has its sidecar; from half a study a new one must never be made.
+
+    Args:
+        lab: The lab.
+        backup_name: The copy.
+        whole: Whether the whole study is at hand: then it is copied anew, and a sidecar that cannot be read may go.
+    """
+    if has_readable_sidecar(lab.truenas, backup_name):
+        return
+    record = lab.ledger.read().records.get(backup_name)
+    recorded = record.extra.get(SIDECAR_FIELD) if record else None
+    if recorded:
+        archived = {found.key.removeprefix(f"{backup_name}/") for found in lab.bucket.list(f"{backup_name}/")}
+        if mend_sidecar(lab.truenas, backup_name, str(recorded), archived):
+            return
+    if whole:
+        with suppress(NotFoundError):
+            lab.truenas.remove_file(f"{backup_name}/{SIDECAR_NAME}")
+    else:
+        known = "its files are not all those that were proven" if recorded else "the ledger does not know what it was"
+        raise CorruptCopyError(
+            f"{lab.truenas.location(backup_name)}: the sidecar is gone or cannot be read, and {known} | hint: bring it "
+            f"and what is missing back from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
+        )
+
+
 def _move(
     lab: Lab,
     draft: Record,
+    origin: str | None,
     listing: Listing | None,
     *,
     archiving: bool,
     options: TransferOptions,
     progress: ProgressSink,
 ) -> Transferred:
-    names = {"run_name": draft.run_name, "backup_name": draft.backup_name}
-    if listing is None:
+    if origin is None or listing is None:
         read_again = draft.truenas_verified_at is None
         if read_again:
             _read_copy_again(lab, draft.backup_name)
@@ -210,6 +255,7 @@ def _move(
             lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
         )
         return Transferred(None, archive, read_again)
+    names = {"run_name": origin, "backup_name": draft.backup_name}
     if not archiving:
         copy = copy_study(lab.source, lab.truenas, **names, entries=listing.entries, options=options, progress=progress)
         return Transferred(copy, None)

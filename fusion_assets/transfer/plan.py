@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fusion_assets.standard.listing import LOCK_NAME, SIDECAR_NAME
+from fusion_assets.standard.listing import LOCK_NAME, SIDECAR_NAME, is_own_file
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, name_some
 from fusion_assets.transfer.journal import JOURNAL_NAME
 from fusion_assets.transfer.options import TransferOptions
@@ -43,7 +43,7 @@ class CopyPlan:
         directories: To create, parents first.
         copy: Files to copy from the source.
         keep: Files whose copy is proven and unchanged; those the source no longer has among them.
-        skipped: Entries that are not copied: links, special files, and files named as if they were unfinished.
+        skipped: Entries that are not copied: links, special files, and files named like our own.
         extra: Files on the NAS that we know nothing of: left alone, not archived.
         leftovers: Unfinished files of a run that was broken off, to remove first.
         set_aside: Copies found corrupt, to remove when everything is proven.
@@ -58,22 +58,12 @@ class CopyPlan:
     set_aside: tuple[str, ...]
 
 
-def is_own(path: str) -> bool:
-    """Whether this is a file that the program itself puts into a study; they are never copied."""
-    return path in (SIDECAR_NAME, LOCK_NAME)
-
-
-def is_partial(path: str) -> bool:
-    """Whether a file is named as an unfinished one; such names are ours, on the NAS, and never copied."""
-    return path.endswith(PARTIAL_SUFFIX)
-
-
 def wanted_entries(entries: Iterable[Entry]) -> list[Entry]:
     """The files and directories of a listing that a copy must have."""
     return [
         entry
         for entry in entries
-        if entry.kind == "directory" or (entry.kind == "file" and not is_own(entry.path) and not is_partial(entry.path))
+        if entry.kind == "directory" or (entry.kind == "file" and not is_own_file(entry.path))
     ]
 
 
@@ -105,7 +95,7 @@ def plan_copy(entries: Sequence[Entry], held: Mapping[str, Entry], records: Reco
         directories=directories_of(wanted),
         copy=tuple(entry for path, entry in files.items() if path not in trusted),
         keep=tuple(trusted[path] for path in sorted(trusted)),
-        skipped=tuple(entry for entry in entries if not is_own(entry.path) and entry.path not in copyable),
+        skipped=tuple(entry for entry in entries if entry.path not in {*copyable, LOCK_NAME, SIDECAR_NAME}),
         extra=extra_files(held, {*files, *trusted}),
         leftovers=leftovers_of(held),
         set_aside=tuple(path for path in held if path.endswith(CORRUPT_SUFFIX)),
@@ -117,7 +107,10 @@ def leftovers_of(held: Mapping[str, Entry]) -> tuple[str, ...]:
     return tuple(
         path
         for path, entry in held.items()
-        if entry.kind != "directory" and is_partial(path) and path != JOURNAL_NAME and not path.endswith(CORRUPT_SUFFIX)
+        if entry.kind != "directory"
+        and path.endswith(PARTIAL_SUFFIX)
+        and path != JOURNAL_NAME
+        and not path.endswith(CORRUPT_SUFFIX)
     )
 
 
@@ -127,7 +120,7 @@ def extra_files(held: Mapping[str, Entry], accounted: Collection[str]) -> tuple[
         sorted(
             path
             for path, entry in held.items()
-            if entry.kind != "directory" and not is_own(path) and not is_partial(path) and path not in accounted
+            if entry.kind != "directory" and not is_own_file(path) and path not in accounted
         )
     )
 

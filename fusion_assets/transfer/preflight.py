@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.checksums import rounded_up
-from fusion_assets.transfer.plan import CORRUPT_SUFFIX, is_partial, wanted_entries
+from fusion_assets.transfer.plan import CORRUPT_SUFFIX, wanted_entries
 from resources.errors import StorageFullError, UnsafeNameError
 from resources.names import find_collisions
-from resources.storage import Entry, Storage
+from resources.storage import PARTIAL_SUFFIX, Entry, Storage
 
 
 def check_names(nas: Storage, backup_name: str, entries: Sequence[Entry], held: Mapping[str, Entry]) -> None:
@@ -52,7 +52,7 @@ def _refused(nas: Storage, backup_name: str, entries: Iterable[Entry]) -> Iterat
 
 def _colliding(entries: Iterable[Entry], held: Mapping[str, Entry]) -> Iterator[str]:
     names = {entry.path for entry in entries} | {SIDECAR_NAME}
-    names.update(path for path in held if not is_partial(path))
+    names.update(path for path in held if not path.endswith(PARTIAL_SUFFIX))
     for group in find_collisions(names):
         yield f"{' and '.join(group)}: become one name where case is ignored; rename all but one"
 

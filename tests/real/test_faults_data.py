@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fusion_assets.manifest.record import Status
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.plan import Step
+from fusion_assets.reconcile.plan import SIDECAR_LOST, Step
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
 from tests.real.small_lab import LARGE, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
@@ -43,6 +45,24 @@ def archived(lab: SmallLab) -> SmallLab:
 def _release(lab: SmallLab) -> None:
     """From now on sources are released."""
     lab.write_config(delete_source=True)
+
+
+def _break_off_release(lab: SmallLab, *deleted: str) -> Path:
+    """The study is in the trash, these files of it deleted already, and sources are released from now on."""
+    trashed = lab.source / TRASH / f"{STUDY}@20260301T000000000000"
+    trashed.parent.mkdir()
+    lab.study.rename(trashed)
+    for path in deleted:
+        (trashed / path).unlink()
+    _release(lab)
+    return trashed
+
+
+def _forget_ledger(lab: SmallLab) -> None:
+    """As if both the ledger and its mirror had been lost."""
+    for month in (lab.nas / "_manifest").glob("*.jsonl"):
+        month.unlink()
+        lab.server.client().delete_object(Bucket=lab.bucket, Key=f"{PREFIX}/_manifest/{month.name}")
 
 
 def _flip_bit(file: Path) -> None:
@@ -120,20 +140,12 @@ def test_an_s3_object_with_other_bytes_of_the_same_length_stops_the_release_and_
     assert_completed(archived)
 
 
-@pytest.mark.parametrize("damage", ["missing", "altered"])
-def test_a_release_that_was_broken_off_deletes_nothing_whose_object_was_damaged_meanwhile(
-    archived: SmallLab, damage: str
-) -> None:
-    trashed = archived.source / TRASH / f"{STUDY}@20260301T000000000000"
-    trashed.parent.mkdir()
-    archived.study.rename(trashed)
+def test_a_release_that_was_broken_off_deletes_nothing_whose_object_was_damaged_meanwhile(archived: SmallLab) -> None:
+    trashed = _break_off_release(archived)
     (archived.source / "20260106_WW_HCC_run2").mkdir()  # else the source looks as if it were not mounted
     path = archived.path_of("focus003.bin")
     client, at = archived.server.client(), {"Bucket": archived.bucket, "Key": archived.key(path)}
-    client.delete_object(**at)
-    if damage == "altered":
-        client.put_object(**at, Body=os.urandom(len(archived.originals[STUDY, path])))
-    _release(archived)
+    client.put_object(**at, Body=os.urandom(len(archived.originals[STUDY, path])))
 
     refused = archived.apply()
 
@@ -141,6 +153,140 @@ def test_a_release_that_was_broken_off_deletes_nothing_whose_object_was_damaged_
     assert all((trashed / path).read_bytes() == data for (_, path), data in archived.originals.items())
     second = archived.apply()
     assert second.recaps[STUDY].failed == 0, second.errors
+    assert_completed(archived)
+
+
+def test_an_object_that_is_missing_when_a_release_goes_on_is_uploaded_again_first(archived: SmallLab) -> None:
+    _break_off_release(archived, archived.path_of("focus001.bin"))
+    key = archived.key(archived.path_of("focus003.bin"))
+    archived.server.client().delete_object(Bucket=archived.bucket, Key=key)
+    assert archived.plans()[STUDY].actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+@pytest.mark.parametrize("deleted", [0, 1], ids=["whole", "half deleted"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_nas_file_that_is_lost_while_the_study_lies_in_the_trash_is_copied_again_from_there(
+    archived: SmallLab, damage: str, deleted: int
+) -> None:
+    _break_off_release(archived, *[archived.path_of("focus001.bin")][:deleted])
+    file = archived.copy / archived.path_of("focus003.bin")
+    if damage == "truncated":
+        os.truncate(file, 10)
+    else:
+        file.unlink()
+    plan = archived.plans()[STUDY]
+    assert plan.actions == (Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    assert file.name in plan.observed.conditions[Name.ON_TRUENAS].message
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def test_a_file_that_only_s3_has_any_more_is_named_and_nothing_else_is_deleted(archived: SmallLab) -> None:
+    path = archived.path_of("focus003.bin")
+    trashed = _break_off_release(archived, path)
+    (archived.copy / path).unlink()
+    left = sorted(trashed.rglob("*"))
+    refused = archived.apply()
+    assert path in refused.errors
+    assert "from S3" in refused.errors
+    assert sorted(trashed.rglob("*")) == left
+    (archived.copy / path).write_bytes(archived.objects()[archived.key(path)])
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+@pytest.mark.parametrize("deleted", [0, 1], ids=["whole", "half deleted"])
+def test_a_study_in_the_trash_that_the_ledger_forgot_is_listed_and_its_release_finished(
+    archived: SmallLab, deleted: int
+) -> None:
+    _break_off_release(archived, *[archived.path_of("focus001.bin")][:deleted])
+    _forget_ledger(archived)
+    assert STUDY in archived.fusion("plan").stdout
+    assert archived.plans()[STUDY].actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def test_a_study_that_took_the_name_of_one_in_the_trash_is_not_archived_over_it(archived: SmallLab) -> None:
+    _break_off_release(archived, archived.path_of("focus001.bin"))
+    mine, archived.originals = archived.originals, {}
+    archived.add_study()
+    others, archived.originals = archived.originals, mine
+    before = archived.objects(), {path: path.read_bytes() for path in archived.copy.rglob("*") if path.is_file()}
+
+    refused = archived.apply()
+
+    assert refused.failed
+    plan = archived.plans()[STUDY]
+    assert "rename this one" in plan.observed.conditions[Name.VALIDATED].message
+    assert before == (
+        archived.objects(),
+        {path: path.read_bytes() for path in archived.copy.rglob("*") if path.is_file()},
+    )
+    away = archived.folder / "20260105_WW_HCC_run1b"
+    archived.study.rename(away)
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+    assert all((away / path).read_bytes() == data for (_, path), data in others.items())
+
+
+@pytest.mark.parametrize("damage", [b"no sidecar at all", None], ids=["unreadable", "missing"])
+@pytest.mark.parametrize("source", ["at the source", "in the trash", "half deleted", "gone"])
+def test_a_sidecar_that_the_nas_damaged_is_written_again_when_the_copy_proves_it(
+    archived: SmallLab, source: str, damage: bytes | None
+) -> None:
+    sidecar = archived.copy / "_checksums.sha256"
+    good, copied = sidecar.read_bytes(), (archived.copy / archived.path_of(LARGE)).stat().st_ino
+    if source == "at the source":
+        _release(archived)
+    elif source == "gone":
+        # The archive was found damaged, and somebody deleted the source by hand.
+        with archived.opened() as lab:
+            lab.ledger.append(replace(lab.ledger.read().records[STUDY], status=Status.FAILED_S3, s3_verified_at=None))
+        archived.study.rename(archived.folder / "by hand")
+        _release(archived)
+    else:
+        _break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
+    (archived.source / "20260106_WW_HCC_run2").mkdir(exist_ok=True)  # else the source looks as if it were not mounted
+    sidecar.write_bytes(damage) if damage else sidecar.unlink()
+    (archived.copy / "notes of a colleague.txt").write_bytes(b"not in the sidecar")
+
+    condition = archived.plans()[STUDY].observed.conditions[Name.ON_TRUENAS]
+    assert condition.reason == SIDECAR_LOST
+    assert "fusion apply" in condition.message
+    done = archived.apply()
+
+    assert done.recaps[STUDY].failed == 0, done.errors
+    assert sidecar.read_bytes() == good
+    assert (archived.copy / archived.path_of(LARGE)).stat().st_ino == copied, "it was copied again"
+    assert_completed(archived)
+
+
+@pytest.mark.parametrize("source", ["at the source", "in the trash", "half deleted"])
+def test_a_damaged_sidecar_beside_a_damaged_file_is_written_only_from_a_study_that_is_whole(
+    archived: SmallLab, source: str
+) -> None:
+    if source == "at the source":
+        _release(archived)
+    else:
+        _break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
+    sidecar, file = archived.copy / "_checksums.sha256", archived.copy / archived.path_of("focus003.bin")
+    sidecar.write_bytes(b"no sidecar at all")
+    _flip_bit(file)
+    done = archived.apply()
+    if source == "half deleted":
+        assert "bring it and what is missing back from s3://" in done.errors
+        assert sidecar.read_bytes() == b"no sidecar at all"
+        file.write_bytes(archived.objects()[archived.key(archived.path_of("focus003.bin"))])
+        done = archived.apply()
+    assert done.failed == 0, done.errors
     assert_completed(archived)
 
 

@@ -21,6 +21,7 @@ from fusion_assets.reconcile.plan import (
     KNOWN_INVALID,
     NOT_MIRRORED,
     PROVEN,
+    SIDECAR_LOST,
     UNARCHIVED,
     ObservedStudy,
 )
@@ -206,5 +207,42 @@ def test_a_released_study_needs_no_look_into_its_copies() -> None:
     assert all(condition.is_true for condition in study.conditions.values())
 
 
+def test_a_damaged_sidecar_says_how_the_copy_is_proven_again() -> None:
+    damaged = replace(COPY, checksums=None, sidecar=b"", damage="line 1 is torn")
+    known = replace(RECORD, extra={**RECORD.extra, "sidecar_sha256": SIDECAR_SHA256})
+    found = judged(copy=damaged, record=known).conditions[Name.ON_TRUENAS]
+    assert (found.status, found.reason) == (Status.FALSE, SIDECAR_LOST)
+    assert "line 1 is torn" in found.message
+    assert "fusion apply" in found.message
+    assert reason(Name.ON_TRUENAS, copy=replace(damaged, damage=""), record=known) == (Status.FALSE, SIDECAR_LOST)
+    unknown = judged(copy=damaged, record=None).conditions[Name.ON_TRUENAS]
+    assert (unknown.reason, "fusion manifest restore" in unknown.message) == ("SidecarDamaged", True)
+
+
+def test_objects_nobody_knows_are_not_overwritten_but_those_of_a_lost_copy_are_compared_with_a_new_one() -> None:
+    assert reason(Name.ON_S3, copy=None, record=None) == (Status.UNKNOWN, "NothingToCompare")
+    unfinished = replace(RECORD, status=LedgerStatus.FAILED_TRUENAS)
+    assert reason(Name.ON_S3, copy=None, record=unfinished) == (Status.FALSE, "NotCompared")
+    assert reason(Name.ON_S3, copy=None, record=unfinished, source=None) == (Status.UNKNOWN, "NothingToCompare")
+
+
+def test_a_copy_is_compared_with_what_lies_in_the_trash() -> None:
+    trash = {"source": None, "trash": SOURCE.listing}
+    assert reason(Name.ON_TRUENAS, **trash) == (Status.TRUE, "Copied")
+    cut = {**COPY.files, FILES[0].path: replace(FILES[0], size=3)}
+    assert reason(Name.ON_TRUENAS, **trash, copy=replace(COPY, files=cut)) == (Status.FALSE, "FilesDiffer")
+
+
+def test_a_study_is_not_archived_over_one_of_its_name_that_lies_half_deleted_in_the_trash() -> None:
+    other = replace(SOURCE, observation=replace(SOURCE.observation, fingerprint="another"))
+    assert reason(Name.VALIDATED, source=other, trash=SOURCE.listing) == (Status.FALSE, "NameTaken")
+    assert reason(Name.VALIDATED, source=other, trash=Unseen("away")) == (Status.FALSE, "NameTaken")
+    assert reason(Name.VALIDATED, trash=SOURCE.listing) == (Status.TRUE, "Conforms")
+
+
+def test_a_trash_that_cannot_be_seen_is_unknown_not_empty() -> None:
+    assert reason(Name.SOURCE_RELEASED, source=None, trash=Unseen("away")) == (Status.UNKNOWN, "TrashUnseen")
+
+
 def test_a_study_left_in_the_trash_by_a_crash_is_not_released_yet() -> None:
-    assert reason(Name.SOURCE_RELEASED, source=None, trashed=True) == (Status.FALSE, "InTrash")
+    assert reason(Name.SOURCE_RELEASED, source=None, trash=SOURCE.listing) == (Status.FALSE, "InTrash")

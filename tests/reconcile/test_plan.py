@@ -12,9 +12,11 @@ from fusion_assets.reconcile.plan import (
     BREAKS_STANDARD,
     COPY_PROVEN,
     EVICTED,
+    IN_TRASH,
     KNOWN_INVALID,
     LOCKED,
     RELEASE_GATES,
+    SIDECAR_LOST,
     UNARCHIVED,
     Desired,
     ObservedStudy,
@@ -25,7 +27,9 @@ from fusion_assets.reconcile.plan import (
     summarize,
 )
 
-reasons = st.sampled_from([BREAKS_STANDARD, EVICTED, KNOWN_INVALID, LOCKED, UNARCHIVED, "Whatever"])
+reasons = st.sampled_from(
+    [BREAKS_STANDARD, EVICTED, IN_TRASH, KNOWN_INVALID, LOCKED, SIDECAR_LOST, UNARCHIVED, "Whatever"]
+)
 any_condition = st.builds(Condition, st.sampled_from(Status), reasons, st.text(max_size=5))
 any_study = st.builds(
     ObservedStudy,
@@ -153,3 +157,18 @@ def test_a_study_in_work_is_waited_for_and_a_crashed_one_is_reported() -> None:
     desired = Desired(delete_source=True)
     assert plan_study(desired, study_with(Unlocked=false(LOCKED))).verdict is Verdict.WAITING
     assert plan_study(desired, study_with(Unlocked=false("StaleLock"))).verdict is Verdict.FAILED
+
+
+def test_a_damaged_copy_of_a_study_in_the_trash_is_made_whole_from_there_before_anything_more_is_deleted() -> None:
+    trashed = study_with(OnTruenas=false("FilesMissing"), SourceReleased=false(IN_TRASH))
+    actions = plan_study(Desired(delete_source=True), replace(trashed, at_source=False)).actions
+    assert actions == (Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+
+
+def test_a_copy_that_lost_its_sidecar_is_proven_from_itself_when_there_is_no_source_any_more() -> None:
+    gone = {"OnS3": false("SidecarDiffers"), "Recorded": false("NotComplete"), "SourceReleased": true("Gone")}
+    lost = replace(study_with(OnTruenas=false(SIDECAR_LOST), **gone), at_source=False)
+    assert plan_study(Desired(delete_source=True), lost).actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    missing = replace(study_with(OnTruenas=false("FilesMissing"), **gone), at_source=False)
+    plan = plan_study(Desired(delete_source=True), missing)
+    assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
