@@ -87,7 +87,7 @@ def plan_copy(entries: Sequence[Entry], held: Mapping[str, Entry], records: Reco
     """
     wanted = wanted_entries(entries)
     files = {entry.path: entry for entry in wanted if entry.kind == "file"}
-    copyable = {entry.path for entry in wanted}
+    copied_or_ours = {LOCK_NAME, SIDECAR_NAME, *(entry.path for entry in wanted)}
     known = known_proofs(held, records)
     check_nothing_lost(records, known, files)
     trusted = {path: proof for path, proof in known.items() if _is_current(proof, files)}
@@ -95,7 +95,7 @@ def plan_copy(entries: Sequence[Entry], held: Mapping[str, Entry], records: Reco
         directories=directories_of(wanted),
         copy=tuple(entry for path, entry in files.items() if path not in trusted),
         keep=tuple(trusted[path] for path in sorted(trusted)),
-        skipped=tuple(entry for entry in entries if entry.path not in {*copyable, LOCK_NAME, SIDECAR_NAME}),
+        skipped=tuple(entry for entry in entries if entry.path not in copied_or_ours),
         extra=extra_files(held, {*files, *trusted}),
         leftovers=leftovers_of(held),
         set_aside=tuple(path for path in held if path.endswith(CORRUPT_SUFFIX)),
