@@ -10,13 +10,13 @@ import click
 from cli.apply import carry_out
 from cli.failure_mail import mail_failure
 from cli.main import EXIT_FAILED, EXIT_OK
-from cli.output import print_json, print_plan, why_nothing
+from cli.output import print_json, print_plan
 from cli.plan import refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies
 from fusion_assets.reconcile.locking import locks_in_the_way
-from fusion_assets.reconcile.plan import Verdict, summarize
+from fusion_assets.reconcile.plan import Verdict, summarize, why_nothing
 from resources.errors import ResourceError
 
 
@@ -28,24 +28,29 @@ def command() -> None:
 @command.command()
 @limit_option
 @format_option
-@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing. The hook is run.")
 @global_options
 def run(limit: str | None, output: str, *, dry_run: bool) -> None:
     """Archive every idle study at the source, oldest first.
 
-    A study is idle when it looked the same in two observations (``backup.settle_minutes`` apart), its newest file is
-    older than ``backup.idle_days``, and no file of it is held open. A lock left by a crash stops the run with exit
+    A study is idle when it looked the same in two observations (`backup.settle_minutes` apart), its newest file is
+    older than `backup.idle_days`, and no file of it is held open. A lock left by a crash stops the run with exit
     code 1 before anything is touched: see `fusion unlock`.
+
+    A command configured as `backup` in [hooks] is run first, e.g. to mount a share; if it fails, nothing is started.
+    A dry run needs the share as well and runs it, too; it sends no mail, takes no lock, and writes nothing to the
+    source, the NAS, S3, the ledger or Dagster's history.
     """
     settings = click.get_current_context().ensure_object(Settings)
     config = settings.load()
     try:
-        run_hook(config.hooks.backup)
+        run_hook(config.hooks.backup, quiet=output == "json")
         with reconciling(settings, as_json=output == "json") as opened:
             refuse_locks(opened.lab)
             code = _backup(opened, limit, output, dry_run=dry_run, verbose=settings.verbose)
     except (RefusedError, ResourceError) as error:
-        mail_failure(config, settings.smtp_env, trouble=str(error))
+        if not dry_run:
+            mail_failure(config, settings.smtp_env, trouble=str(error))
         if isinstance(error, ResourceError):
             raise
         click.echo(click.style(str(error), fg="red"), err=True)
@@ -90,11 +95,12 @@ def refuse_locks(lab: Lab) -> None:
         raise RefusedError("\n".join([*(str(lock) for lock in locks), "nothing was touched"]))
 
 
-def run_hook(argv: tuple[str, ...]) -> None:
+def run_hook(argv: tuple[str, ...], *, quiet: bool) -> None:
     """Run a configured command before the work, its output going where ours goes.
 
     Args:
         argv: The command and its arguments; empty for none.
+        quiet: Send what it prints to stderr, so that stdout is what programs expect of us.
 
     Raises:
         RefusedError: It cannot be run or failed: the work does not start.
@@ -102,7 +108,8 @@ def run_hook(argv: tuple[str, ...]) -> None:
     if not argv:
         return
     try:
-        code = subprocess.run(argv, check=False).returncode  # noqa: S603 - the operator's own command, from config.toml
+        output = sys.stderr if quiet else None
+        code = subprocess.run(argv, check=False, stdout=output).returncode  # noqa: S603 - the operator's own command
     except OSError as error:
         raise RefusedError(f"hook {argv[0]!r} cannot be run: {error} | hint: check [hooks] in config.toml") from error
     if code != 0:

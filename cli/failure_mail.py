@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 
-from cli.output import why_nothing
 from fusion_assets.config import Config
 from fusion_assets.notify.messages import BackupFailure, FailedStudy, backup_failure_message
 from fusion_assets.notify.recipients import Event
 from fusion_assets.notify.send import NotSent, Reason, notify
 from fusion_assets.reconcile.conditions import Name, Status
-from fusion_assets.reconcile.plan import StudyPlan, Verdict
+from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 from fusion_assets.reconcile.recap import Recap, total
 from resources.process import this_host
 

@@ -16,7 +16,7 @@ import click
 
 from cli.settings import Settings, global_options
 from fusion_assets.config import ConfigError
-from resources.errors import AccessDeniedError, NotFoundError, NotMountedError, ResourceError
+from resources.errors import AccessDeniedError, NotFoundError, NotMountedError, ResourceError, described
 from resources.lockfile import LockHeldError
 
 EXIT_OK = 0
@@ -92,7 +92,7 @@ def main() -> None:
 def _complain(error: Exception, settings: Settings, code: int, prefix: str = "") -> int:
     if settings.verbose:
         traceback.print_exception(error)
-    click.echo(f"fusion: {prefix}{error}", err=True)
+    click.echo(f"fusion: {prefix}{described(error)}", err=True)
     if prefix and not settings.verbose:
         click.echo("run again with --verbose for the traceback", err=True)
     return code

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusion_assets.reconcile.conditions import Name, Status
-from fusion_assets.reconcile.plan import StudyPlan, Verdict
+from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 from fusion_assets.reconcile.recap import Recap, total
 
 if TYPE_CHECKING:
@@ -56,16 +56,6 @@ def _what(plan: StudyPlan) -> str:
     if plan.actions:
         return " -> ".join(action.value for action in plan.actions)
     return why_nothing(plan)
-
-
-def why_nothing(plan: StudyPlan) -> str:
-    """Why there is nothing to do for a study, from its first condition that does not hold."""
-    for name in Name:
-        condition = plan.observed.conditions[name]
-        if not condition.is_true and not (name is Name.SOURCE_RELEASED and condition.status is Status.FALSE):
-            return f"{name.value} is {condition.status.value}: {condition.reason} {condition.message}".rstrip()
-    released = plan.observed.conditions[Name.SOURCE_RELEASED]
-    return released.message or released.reason
 
 
 def print_recap(recaps: Mapping[str, Recap]) -> None:

@@ -19,13 +19,12 @@ from fusion_assets.config import Config
 from fusion_assets.reconcile.lab import Lab, open_lab
 from fusion_assets.reconcile.observe import LabObservation, observe_lab
 from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies
-from fusion_assets.reconcile.recap import Recap
+from fusion_assets.reconcile.recap import Recap, StepDone, recap_study, standing_failure
 
 if TYPE_CHECKING:
     import dagster as dg
     from rich.progress import Progress as Bar
 
-    from fusion_assets.studies.apply import StepDone
     from fusion_assets.transfer.progress import Progress
 
 _MARKS = {"ok": "green", "changed": "yellow", "skipped": "cyan", "failed": "red"}
@@ -72,10 +71,11 @@ class Run:
 
     def apply(self, plans: Sequence[StudyPlan]) -> dict[str, Recap]:
         """Carry plans out in Dagster; without anything to do, Dagster is not even started."""
-        from fusion_assets.reconcile.recap import recap_study
-
         if not any(plan.actions for plan in plans):
             desired = Desired(self.config.backup.delete_source)
+            for plan in plans:
+                if failure := standing_failure(desired, plan, {}):
+                    self._tell(failure)
             return {plan.study: recap_study(desired, plan, {}) for plan in plans}
 
         from definitions import build_defs

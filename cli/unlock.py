@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 
 import click
 
 from cli.settings import Settings, global_options
-from fusion_assets.reconcile.lab import open_lab
-from fusion_assets.reconcile.locks import unlock
+from fusion_assets.reconcile.lab import Lab, open_lab, source_studies, trashed_studies
+from fusion_assets.reconcile.locks import locked_backups, unlock
+from resources.errors import UnsafeNameError
 
 
 @click.command()
@@ -16,13 +18,40 @@ from fusion_assets.reconcile.locks import unlock
 @click.option("--force", is_flag=True, help="Even if its owner still lives on this host.")
 @global_options
 def command(study: str, *, force: bool) -> None:
-    """Remove the locks of STUDY (its name at the source), there and on the NAS; the next run goes on from there."""
+    """Remove the locks of STUDY (its name at the source), there and on the NAS; the next run goes on from there.
+
+    Exit code 1 if there is nothing to remove, or its owner still runs; 2 if there is no such study.
+    """
     settings = click.get_current_context().ensure_object(Settings)
     config = settings.load()
     with open_lab(config) as lab:
         lab.source.check_mounted()
         lab.truenas.check_mounted()
         names = {"run_name": study, "backup_name": config.backup_name(study)}
-        result = unlock(lab.source, lab.truenas, **names, force=force)
+        try:
+            result = unlock(lab.source, lab.truenas, **names, force=force)
+        except UnsafeNameError as error:
+            raise click.UsageError(f"{study!r} is not the name of a study: {error}") from error
+        if not result.removed:
+            refuse_unknown(lab, study)
     click.echo(result.message)
     sys.exit(0 if result.removed else 1)
+
+
+def refuse_unknown(lab: Lab, study: str) -> None:
+    """A study that is in none of the places is a mistyped one, not one without a lock.
+
+    Args:
+        lab: The lab.
+        study: The name that was given.
+
+    Raises:
+        click.UsageError: With the nearest name there is.
+    """
+    at_source = {*source_studies(tuple(lab.source.list())), *trashed_studies(lab)}
+    backups = {entry.name for entry in lab.truenas.list()} | {*locked_backups(lab.truenas)}
+    if study in at_source or lab.config.backup_name(study) in backups:
+        return
+    nearest = get_close_matches(study, at_source, n=1)
+    hint = f" | hint: did you mean {nearest[0]}?" if nearest else ""
+    raise click.UsageError(f"there is no study {study!r} at {lab.source.root}{hint}")

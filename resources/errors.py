@@ -21,6 +21,11 @@ class ResourceError(Exception):
         self.path = path
 
 
+def described(error: BaseException) -> str:
+    """An error in words, never in none: a ``TimeoutError()`` or ``AssertionError()`` of Python's own has no text."""
+    return str(error).strip() or type(error).__name__
+
+
 class UnavailableError(ResourceError):
     """The place did not answer, or broke off: the one kind of error that trying again can cure."""
 

@@ -17,6 +17,7 @@ from resources.errors import (
     StorageFullError,
     UnavailableError,
     UnsafeNameError,
+    described,
 )
 
 _UNREACHABLE = (
@@ -84,5 +85,5 @@ def translated(error: OSError, doing: str, location: str) -> ResourceError:
     """
     code = error.errno or 0
     found = _BY_WINERROR.get(getattr(error, "winerror", None) or 0) or _BY_ERRNO.get(code)
-    kind, advice = found or (ResourceError, error.strerror or str(error))
+    kind, advice = found or (ResourceError, error.strerror or described(error))
     return kind(f"cannot {doing} {location}: {advice}", path=location)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from resources.errors import ChecksumError, ResourceError, UnavailableError
+from resources.errors import ChecksumError, ResourceError, UnavailableError, described
 from resources.s3_errors import refusal_of, tls_error, to_error, unreachable
 from resources.s3_http import Answer, Body, BodyError, Connection, HttpError, Pool, ShortBodyError, format_head
 from resources.s3_session import Session
@@ -196,7 +196,7 @@ class Requester:
         if isinstance(error, ssl.SSLError) and error.reason in _LASTING_TLS_REASONS:
             raised = tls_error(tried, place, uri, str(error))
         else:
-            detail = f"{str(error) or type(error).__name__}; {self._max_attempts} attempts"
+            detail = f"{described(error)}; {self._max_attempts} attempts"
             raised = unreachable(tried, place, uri, detail)
         raised.__cause__ = error
         return raised

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from resources import smb_packets as packets
+from resources.errors import described
 from resources.smb_errors import PENDING, SESSION_LOST, SUCCESS, BrokenChannelError, StatusError
 from resources.smb_login import Login
 from resources.smb_packets import HEADER_SIZE, Buffer, Request
@@ -162,7 +163,7 @@ class Channel:
             for part in parts:
                 self._socket.sendall(part)
         except OSError as error:
-            self._fail(f"sending failed: {error}")
+            self._fail(f"sending failed: {described(error)}")
         except BaseException:
             self._break("interrupted while sending")  # half a packet is out: nothing can follow it
             raise
@@ -192,7 +193,7 @@ class Channel:
                 self._deliver(header, message[:end])
                 message = message[end:] if header.next else message[:0]
         except (OSError, ValueError, struct.error, ProtectionError) as error:
-            self._fail(f"receiving failed: {error}")
+            self._fail(f"receiving failed: {described(error)}")
         except BaseException:
             self._break("interrupted while receiving")  # half a packet is in: nothing can follow it
             raise

@@ -20,7 +20,7 @@ from smbprotocol.exceptions import SMBException, SMBResponseException
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
-from resources.errors import AccessDeniedError, NotMountedError, ResourceError, UnavailableError
+from resources.errors import AccessDeniedError, NotMountedError, ResourceError, UnavailableError, described
 from resources.smb import SmbServer
 from resources.smb_errors import StatusError, translated
 from resources.smb_protection import Keys
@@ -108,8 +108,8 @@ def log_in(server: SmbServer, share: str) -> Login:
     except (OSError, ValueError, LookupError, struct.error) as error:
         # Not reached, or what answers is no SMB server and the library stumbles over it.
         raise UnavailableError(
-            f"cannot reach an SMB server at {server.host} port {server.port}: {error}; check the name, the network and "
-            "the firewall",
+            f"cannot reach an SMB server at {server.host} port {server.port}: {described(error)}; check the "
+            "name, the network and the firewall",
             path=place,
         ) from error
     finally:

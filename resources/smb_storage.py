@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from resources import smb_operations as operations
 from resources import smb_packets as packets
-from resources.errors import NotMountedError, ResourceError, UnavailableError, UnsafeNameError
+from resources.errors import NotMountedError, ResourceError, UnavailableError, UnsafeNameError, described
 from resources.names import check_windows
 from resources.smb import SmbAddress, SmbServer
 from resources.smb_channel import Channel
@@ -304,7 +304,8 @@ class SmbStorage:
             )
         if not isinstance(error, StatusError):
             return UnavailableError(
-                f"cannot {doing} {place}: the connection to {self._host} broke off ({error}); try again", path=place
+                f"cannot {doing} {place}: the connection to {self._host} broke off ({described(error)}); try again",
+                path=place,
             )
         if error.status in NOT_FOUND and self._root_is_missing():
             return NotMountedError(

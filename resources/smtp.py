@@ -19,7 +19,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
-from resources.errors import AccessDeniedError, ResourceError, UnavailableError
+from resources.errors import AccessDeniedError, ResourceError, UnavailableError, described
 from resources.smtp_settings import (
     GMAIL,
     HOST,
@@ -204,8 +204,8 @@ def _refusal(error: smtplib.SMTPException, settings: SmtpSettings) -> ResourceEr
     if isinstance(error.__context__, TimeoutError):  # how smtplib tells of a server that fell silent
         return _no_connection(error.__context__, settings)
     if isinstance(error, smtplib.SMTPServerDisconnected):
-        return UnavailableError(f"{where} broke off: {error}")
-    return ResourceError(f"{where} cannot be used: {error}")
+        return UnavailableError(f"{where} broke off: {described(error)}")
+    return ResourceError(f"{where} cannot be used: {described(error)}")
 
 
 def _nobody_taken(error: smtplib.SMTPRecipientsRefused, where: str) -> ResourceError:

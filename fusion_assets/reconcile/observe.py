@@ -28,7 +28,7 @@ from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.rules import validate_listing
 from fusion_assets.standard.validate import with_clash
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
-from resources.errors import NotFoundError, ResourceError
+from resources.errors import NotFoundError, ResourceError, described
 from resources.storage import Storage
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ def _attempt(look: Callable[[], T]) -> T | Unseen:
     try:
         return look()
     except ResourceError as error:
-        return Unseen(str(error))
+        return Unseen(described(error))
 
 
 def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, backup_name: str) -> StudyFacts:

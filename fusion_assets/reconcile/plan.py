@@ -143,6 +143,20 @@ def summarize(plans: Iterable[StudyPlan]) -> dict[str, Any]:
     }
 
 
+def why_nothing(plan: StudyPlan) -> str:
+    """Why there is nothing to do for a study, from its first condition that does not hold; never empty.
+
+    Args:
+        plan: A plan without actions.
+    """
+    for name in Name:
+        condition = plan.observed.conditions[name]
+        if not condition.is_true and not (name is Name.SOURCE_RELEASED and condition.status is Status.FALSE):
+            return f"{name.value} is {condition.status.value}: {condition.reason} {condition.message}".rstrip()
+    released = plan.observed.conditions[Name.SOURCE_RELEASED]
+    return released.message or released.reason
+
+
 def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...]:
     conditions = observed.conditions
     destinations = (Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fusion_assets.reconcile.conditions import Name, Status
-from fusion_assets.reconcile.plan import EVICTED, Desired, Step, StudyPlan, Verdict
+from fusion_assets.reconcile.plan import EVICTED, Desired, Step, StudyPlan, Verdict, why_nothing
 
 Result = Literal["ok", "changed", "skipped", "failed"]
 
@@ -47,6 +47,23 @@ class Recap:
         return f"ok={self.ok} changed={self.changed} skipped={self.skipped} failed={self.failed}"
 
 
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """What came of one step of one study.
+
+    Attributes:
+        study: The study's name at the source.
+        step: The step.
+        result: How it is counted.
+        message: What went wrong, never empty then; empty otherwise.
+    """
+
+    study: str
+    step: Step
+    result: Result
+    message: str = ""
+
+
 def recap_study(desired: Desired, plan: StudyPlan, done: Mapping[Step, Result]) -> Recap:
     """Count the steps of one study.
 
@@ -55,11 +72,30 @@ def recap_study(desired: Desired, plan: StudyPlan, done: Mapping[Step, Result]) 
         plan: The last plan of the study: what is left to do, and how it stands.
         done: What came of the steps that were tried.
     """
-    steps = [step for step in Step if step is not Step.SOURCE_RELEASED or desired.delete_source]
-    results = [done.get(step) or _standing(plan, step) for step in steps]
-    if plan.verdict in (Verdict.FAILED, Verdict.UNKNOWN) and "failed" not in results:
-        results[results.index("skipped") if "skipped" in results else -1] = "failed"
+    results = list(_results(desired, plan, done).values())
     return Recap(**{result: results.count(result) for result in ("ok", "changed", "skipped", "failed")})
+
+
+def standing_failure(desired: Desired, plan: StudyPlan, done: Mapping[Step, Result]) -> StepDone | None:
+    """What a study counts as failed for although no step of it was tried and failed: it needs a person, who is told.
+
+    Args:
+        desired: The declared state.
+        plan: The last plan of the study.
+        done: What came of the steps that were tried.
+    """
+    if "failed" in done.values():
+        return None
+    failed = [step for step, result in _results(desired, plan, done).items() if result == "failed"]
+    return StepDone(plan.study, failed[0], "failed", why_nothing(plan)) if failed else None
+
+
+def _results(desired: Desired, plan: StudyPlan, done: Mapping[Step, Result]) -> dict[Step, Result]:
+    steps = [step for step in Step if step is not Step.SOURCE_RELEASED or desired.delete_source]
+    results = {step: done.get(step) or _standing(plan, step) for step in steps}
+    if plan.verdict in (Verdict.FAILED, Verdict.UNKNOWN) and "failed" not in results.values():
+        results[next((step for step in steps if results[step] == "skipped"), steps[-1])] = "failed"
+    return results
 
 
 def _standing(plan: StudyPlan, step: Step) -> Result:

@@ -43,7 +43,7 @@ from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
-from resources.errors import NotFoundError, ResourceError
+from resources.errors import NotFoundError, ResourceError, described
 
 # A field the ledger carries beyond the fixed ones: the machine that did the work.
 HOST_FIELD = "host"
@@ -505,4 +505,4 @@ def _meaning(record: Record) -> Record:
 def _record_failure(lab: Lab, draft: Record, status: Status, error: Exception) -> None:
     """Write down that a step failed; when even that fails, the step's own error matters more."""
     with suppress(ResourceError):
-        _append_once(lab, replace(draft, status=status, extra={**draft.extra, REASON_FIELD: str(error)}))
+        _append_once(lab, replace(draft, status=status, extra={**draft.extra, REASON_FIELD: described(error)}))

@@ -7,7 +7,6 @@ never stops the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import dagster as dg
 
@@ -17,30 +16,13 @@ from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
-from fusion_assets.reconcile.recap import Recap, Result, recap_study
+from fusion_assets.reconcile.recap import Recap, Result, StepDone, recap_study, standing_failure
 from fusion_assets.studies.assets import FINGERPRINT_TAG, IDLE_SINCE_TAG
 from fusion_assets.studies.report import CHANGED
-from resources.errors import ResourceError
+from resources.errors import ResourceError, described
 
 # Copy and record, then release; a third round would only repeat what did not help.
 _MAX_ROUNDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class StepDone:
-    """What came of one step of one study.
-
-    Attributes:
-        study: The study's name at the source.
-        step: The step.
-        result: How it is counted.
-        message: What went wrong; empty otherwise.
-    """
-
-    study: str
-    step: Step
-    result: Result
-    message: str = ""
 
 
 class Applier:
@@ -96,7 +78,9 @@ class Applier:
                 with locked(self._lab, plan.study, backup=plan.actions != (Step.VALIDATED,)):
                     plan = self._close_difference(plan, done)
             except ResourceError as error:
-                self._failed(plan, done, str(error))
+                self._failed(plan, done, described(error))
+        if failure := standing_failure(self._desired, plan, done):
+            self._tell(failure)
         return recap_study(self._desired, plan, done)
 
     def _close_difference(self, plan: StudyPlan, done: dict[Step, Result]) -> StudyPlan:
@@ -108,7 +92,7 @@ class Applier:
                 done |= self._run(plan)
                 plan = plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the other studies
-                self._failed(plan, done, f"{type(error).__name__}: {error}")
+                self._failed(plan, done, f"unexpected {type(error).__name__}: {described(error)}")
                 break
             if plan.actions == tried and "failed" not in done.values():
                 self._failed(plan, done, "the step succeeded, but the study is not in its declared state")
@@ -130,13 +114,14 @@ class Applier:
         )
         done = {step: _result_of(result, step) for step in plan.actions}
         failure = _failure(result)
+        # Of a run that failed, one step did: the first that made nothing, or, where a check failed after it, the last.
+        broken = next((step for step in plan.actions if done[step] == "skipped"), plan.actions[-1]) if failure else None
         for step in plan.actions:
-            found = done[step]
-            if found == "skipped" and failure is not None:
-                done[step], message, failure = "failed", failure, None
-                self._tell(StepDone(plan.study, step, "failed", message))
-            elif found != "skipped":
-                self._tell(StepDone(plan.study, step, found))
+            if step is broken:
+                done[step] = "failed"
+                self._tell(StepDone(plan.study, step, "failed", failure or ""))
+            elif done[step] != "skipped":
+                self._tell(StepDone(plan.study, step, done[step]))
         return {step: found for step, found in done.items() if found != "skipped"}
 
     def _tags(self, plan: StudyPlan) -> dict[str, str]:
@@ -165,5 +150,5 @@ def _failure(result: dg.ExecuteInProcessResult) -> str | None:
                 return str(data.user_failure_data.description)
             if data.error:
                 cause = data.error.cause or data.error
-                return cause.message.strip().split("\n")[0]
+                return cause.message.strip().split("\n")[0] or str(cause.cls_name)
     return "the run failed; see it in the Dagster UI"

@@ -26,7 +26,7 @@ from fusion_assets.studies import checks, report
 from fusion_assets.studies.lab_resource import LabResource
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.progress import Progress
-from resources.errors import ResourceError, UnavailableError
+from resources.errors import ResourceError, UnavailableError, described
 
 GROUP = "studies"
 IDLE_SINCE_TAG = "fusion/idle_since"
@@ -206,7 +206,7 @@ def _working(
         context.log.warning(f"{run_name}: {error}")
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
     except (ResourceError, GateError, *steps.PERMANENT_ERRORS) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+        raise dg.Failure(described(error), allow_retries=False) from error
 
 
 def _memory(context: dg.AssetExecutionContext, run_name: str) -> Memory:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -27,14 +27,11 @@ from fusion_assets.config import load_config
 from fusion_assets.reconcile.lab import TRASH, Lab, open_lab
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies
-from fusion_assets.reconcile.recap import Recap
+from fusion_assets.reconcile.recap import Recap, StepDone
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.progress import Progress
 from fusion_assets.transfer.sidecar import parse_sidecar
 from tests.real.s3 import REGION, S3Server, use_keys
-
-if TYPE_CHECKING:
-    from fusion_assets.studies.apply import StepDone
 
 STUDY = "20260105_WW_HCC_run1"
 LOCK = ".fusion-toolkit.lock"
