@@ -12,6 +12,7 @@ from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, t
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
 from fusion_assets.reconcile.lab import EVICTED_FIELD
+from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, name_taken, proven_otherwise, source_changed
 from fusion_assets.reconcile.plan import (
     BREAKS_STANDARD,
     COPY_PROVEN,
@@ -22,14 +23,14 @@ from fusion_assets.reconcile.plan import (
     NOT_MIRRORED,
     PROVEN,
     SIDECAR_LOST,
+    SOURCE_CHANGED,
     UNARCHIVED,
     ObservedStudy,
 )
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.plan import same_file
 
-# Fields the ledger carries beyond the fixed ones.
-FINGERPRINT_FIELD = "fingerprint"
+# A field the ledger carries beyond the fixed ones.
 REASON_FIELD = "reason"
 SIDECAR_FIELD = "sidecar_sha256"
 
@@ -50,7 +51,7 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         Name.UNLOCKED: _unlocked(facts.lock),
         Name.IDLE: _idle(facts.source, backup, now),
         Name.VALIDATED: _validated(facts, record),
-        Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record),
+        Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record) if facts.copy else _not_copied(source, record),
         Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand),
         Name.RECORDED: _recorded(facts, source),
         Name.SOURCE_RELEASED: _source_released(facts, record),
@@ -105,6 +106,8 @@ def _validated(facts: StudyFacts, record: Record | None) -> Condition:
     in_trash = facts.trash is not None
     if taken := name_taken(record, facts.run_name, source.observation.fingerprint, in_trash=in_trash):
         return false("NameTaken", taken)
+    if changed := _changed(facts, source, record):
+        return changed
     event = facts.last_event
     if event and _is_known_invalid(event, source):
         return false(KNOWN_INVALID, str(event.extra.get(REASON_FIELD, "")))
@@ -115,35 +118,14 @@ def _validated(facts: StudyFacts, record: Record | None) -> Condition:
     return true("Conforms")
 
 
-def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_trash: bool) -> str | None:
-    """Why a study at the source must not be written over what is archived under its name; None if it may.
-
-    Once a source was released, its copies are the only ones: a study that turns up under the same name is another one,
-    unless it is file by file the one that was archived (brought back, say).
-
-    Args:
-        record: The ledger's record of that backup name.
-        run_name: The study at the source.
-        fingerprint: Of its listing.
-        in_trash: Whether a study of that name is in the trash, too: half deleted, its only copies may be the archived.
-    """
-    if record and record.extra.get(FINGERPRINT_FIELD) == fingerprint:
+def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
+    proven, copy = proven_otherwise(facts.last_complete, record, source.observation.fingerprint), facts.copy
+    if proven is None:
         return None
-    if in_trash:
-        return (
-            "a study of this name is in the trash, its release not finished, and this is another | hint: rename this "
-            "one; the next run finishes the release"
-        )
-    if record is None:
-        return None
-    if record.source_deleted_at is not None:
-        return (
-            f"a study of this name was archived and released {_spoken(record.source_deleted_at)}, and this is another"
-            " | hint: rename it; the archived one is never overwritten"
-        )
-    if record.run_name != run_name and record.status is Status.COMPLETE:
-        return f"{record.run_name} is archived under this name | hint: give {run_name} another name or alias"
-    return None
+    if isinstance(copy, Unseen):
+        return unknown("TruenasUnseen", copy.why)
+    changed = source_changed(proven, source.listing, copy if isinstance(copy, CopyFacts) else None)
+    return false(SOURCE_CHANGED, changed) if changed else None
 
 
 def _is_known_invalid(event: Record, source: SourceFacts) -> bool:
@@ -151,14 +133,11 @@ def _is_known_invalid(event: Record, source: SourceFacts) -> bool:
     return event.status is Status.FAILED_VALIDATION and unchanged
 
 
-def _on_truenas(copy: CopyFacts | Present | Unseen | None, at_hand: Listing | None, record: Record | None) -> Condition:
+def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, record: Record | None) -> Condition:
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
     if isinstance(copy, Present):
         return true("Present", "a directory of its name is there; its files were not looked at")
-    if copy is None:
-        evicted_at = record.extra.get(EVICTED_FIELD) if record else None
-        return false(EVICTED, f"evicted {evicted_at}") if evicted_at else false("NotCopied")
     if copy.checksums is None:
         return _without_sidecar(copy, record)
     if missing := sorted(copy.checksums.keys() - copy.files.keys()):
@@ -170,6 +149,16 @@ def _on_truenas(copy: CopyFacts | Present | Unseen | None, at_hand: Listing | No
     if record and record.status is Status.COMPLETE and total != record.total_bytes:
         return false("SizesDiffer", f"{total} bytes on the NAS, {record.total_bytes} recorded")
     return true("Copied", _extras(copy))
+
+
+def _not_copied(source: SourceFacts | None, record: Record | None) -> Condition:
+    """Evicted is as it should be, unless the source is not what was archived: then no copy of it was evicted."""
+    evicted_at = record.extra.get(EVICTED_FIELD) if record else None
+    if record is None or evicted_at is None:
+        return false("NotCopied")
+    if source and record.extra.get(FINGERPRINT_FIELD) not in (None, source.observation.fingerprint):
+        return false("NotCopied", f"what was evicted {evicted_at} was the copy of another state of the source")
+    return false(EVICTED, f"evicted {evicted_at}")
 
 
 def _without_sidecar(copy: CopyFacts, record: Record | None) -> Condition:

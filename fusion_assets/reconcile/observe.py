@@ -60,6 +60,7 @@ class _Surroundings:
 
     view: LedgerView
     last_events: Mapping[str, Record]
+    last_complete: Mapping[str, Record]
     at_source: frozenset[str]
     twins: Mapping[str, list[str]]
     trashed: Mapping[str, str]
@@ -135,6 +136,7 @@ def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surrou
     return _Surroundings(
         view=view,
         last_events={record.backup_name: record for _, record in view.events},
+        last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE},
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source),
         trashed=trashed_studies(lab),
@@ -155,6 +157,7 @@ def _look_around_one(lab: Lab, run_name: str, now: datetime) -> _Surroundings:
     return _Surroundings(
         view=view,
         last_events={record.backup_name: record for _, record in view.events},
+        last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE},
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source),
         trashed=trashed_studies(lab),
@@ -244,6 +247,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         record=record,
         trash=_attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         last_event=around.last_events.get(backup_name),
+        last_complete=around.last_complete.get(backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )
 
@@ -297,9 +301,23 @@ def _look_at_locks(lab: Lab, around: _Surroundings, run_name: str, backup_name: 
 def _look_at_copy(lab: Lab, around: _Surroundings, backup_name: str) -> CopyFacts | None:
     if isinstance(around.on_truenas, Unseen):
         raise ResourceError(around.on_truenas.why)
-    if backup_name not in around.on_truenas:
+    return read_copy(lab, backup_name) if backup_name in around.on_truenas else None
+
+
+def read_copy(lab: Lab, backup_name: str) -> CopyFacts | None:
+    """What is in a study's directory on the NAS; None when there is none. One walk, and the sidecar.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+
+    Raises:
+        ResourceError: It cannot be seen.
+    """
+    try:
+        listing = read_listing(lab.truenas, backup_name)
+    except NotFoundError:
         return None
-    listing = read_listing(lab.truenas, backup_name)
     files = {entry.path: entry for entry in listing.files}
     try:
         sidecar = lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}")

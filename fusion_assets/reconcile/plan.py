@@ -51,6 +51,8 @@ BREAKS_STANDARD = "BreaksStandard"
 IN_TRASH = "InTrash"
 # The copy was finished once and recorded, but its sidecar is gone or cannot be read: the copy itself can bring it back.
 SIDECAR_LOST = "SidecarLost"
+# A file that is proven in both places is another one at the source: nothing is touched before a person has looked.
+SOURCE_CHANGED = "SourceChanged"
 # Something at the source was left out of the archive: the source stays, and a person has to look.
 UNARCHIVED = "Unarchived"
 RELEASE_GATES = (Name.UNLOCKED, Name.IDLE, Name.VALIDATED, Name.ON_TRUENAS, Name.ON_S3, Name.RECORDED)
@@ -151,6 +153,8 @@ def why_nothing(plan: StudyPlan) -> str:
     """
     for name in Name:
         condition = plan.observed.conditions[name]
+        if name is Name.IDLE and plan.verdict is Verdict.FAILED:
+            continue  # it is not idle either, but that is not what a person has to look at
         if not condition.is_true and not (name is Name.SOURCE_RELEASED and condition.status is Status.FALSE):
             return f"{name.value} is {condition.status.value}: {condition.reason} {condition.message}".rstrip()
     released = plan.observed.conditions[Name.SOURCE_RELEASED]
@@ -220,7 +224,11 @@ def _verdict(desired: Desired, observed: ObservedStudy, actions: tuple[Step, ...
     if actions:
         return Verdict.PENDING
     conditions = observed.conditions
-    if not conditions[Name.IDLE].is_true or conditions[Name.UNLOCKED].reason == LOCKED:
+    if conditions[Name.UNLOCKED].reason == LOCKED:
+        return Verdict.WAITING
+    if conditions[Name.VALIDATED].reason == SOURCE_CHANGED:
+        return Verdict.FAILED  # at once: damage is not something to tell of when the study is idle again
+    if not conditions[Name.IDLE].is_true:
         return Verdict.WAITING
     wanted = [name for name in Name if name is not Name.SOURCE_RELEASED or desired.delete_source]
     unmet = [conditions[name] for name in wanted if not conditions[name].is_true]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.judge import FINGERPRINT_FIELD
 from fusion_assets.reconcile.lab import TRASH
+from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
 from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from fusion_assets.transfer.plan import same_file
@@ -65,7 +65,10 @@ def release_gates(
         for gate in RELEASE_GATES
         if not (condition := observed.conditions[gate]).is_true
     }
-    if record is None or record.extra.get(FINGERPRINT_FIELD) != listing.fingerprint():
+    recorded = record.extra.get(FINGERPRINT_FIELD) if record else None
+    # Of a source that lost files the ledger knows another fingerprint. What is left of it may go when it is what was
+    # observed just now: then OnTruenas says that each of its files is proven, with its size and its time.
+    if record is None or listing.fingerprint() not in (recorded, observed.fingerprint):
         closed["SourceUnchanged"] = "the source is not what was hashed: sizes, times or files differ from the ledger"
     if stray := listing.unarchived:
         closed["NothingUnarchived"] = f"these are not archived and would be lost: {', '.join(stray[:3])}"

@@ -20,7 +20,7 @@ from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.judge import FINGERPRINT_FIELD, REASON_FIELD, SIDECAR_FIELD, is_proven, name_taken
+from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD, is_proven
 from fusion_assets.reconcile.lab import (
     Lab,
     check_copies_there,
@@ -29,7 +29,17 @@ from fusion_assets.reconcile.lab import (
     source_studies,
     trashed_studies,
 )
-from fusion_assets.reconcile.observe import observe_study, twins_of
+from fusion_assets.reconcile.observe import observe_study, read_copy, twins_of
+from fusion_assets.reconcile.overwrite import (
+    ACCEPTED_AT_FIELD,
+    ACCEPTED_FIELD,
+    FINGERPRINT_FIELD,
+    accepted,
+    last_complete,
+    name_taken,
+    proven_otherwise,
+    source_changed,
+)
 from fusion_assets.reconcile.release import GateError, Released, finish_release, release_gates, release_source
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
@@ -164,7 +174,7 @@ def transfer(
     origin = _origin(lab, run_name) if copying else None
     listing = read_listing(lab.source, origin) if origin else None
     if listing and origin == run_name:
-        _refuse_taken_name(lab, run_name, listing)
+        _refuse_overwriting(lab, run_name, listing)
     draft = _draft(lab, run_name, listing if origin == run_name else None)
     if not _is_complete(lab, draft):
         _append_once(lab, draft)
@@ -188,12 +198,17 @@ def _twins(lab: Lab, run_name: str) -> list[str]:
     return twins_of(lab, source_studies(tuple(lab.source.list()))).get(run_name, [])
 
 
-def _refuse_taken_name(lab: Lab, run_name: str, listing: Listing) -> None:
-    """Never write one study over another, whoever asked for it."""
-    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+def _refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
+    """Never write one study over another, nor changed files over proven ones, whoever asked for it."""
+    backup_name, fingerprint = lab.config.backup_name(run_name), listing.fingerprint()
+    view = lab.ledger.read()
+    record = view.records.get(backup_name)
     in_trash = run_name in trashed_studies(lab)
-    if taken := name_taken(record, run_name, listing.fingerprint(), in_trash=in_trash):
+    if taken := name_taken(record, run_name, fingerprint, in_trash=in_trash):
         raise InvalidStudyError(taken)
+    proven = proven_otherwise(last_complete(view.history(backup_name)), record, fingerprint)
+    if proven and (changed := source_changed(proven, listing, read_copy(lab, backup_name))):
+        raise InvalidStudyError(changed)
     if twins := _twins(lab, run_name):
         raise InvalidStudyError(
             f"it would become one with {', '.join(twins)} at the destinations | hint: rename one of them"
@@ -235,6 +250,25 @@ def _mend(lab: Lab, backup_name: str, *, whole: bool) -> None:
             f"{lab.truenas.location(backup_name)}: the sidecar is gone or cannot be read, and {known} | hint: bring it "
             f"and what is missing back from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
         )
+
+
+def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
+    """Write down that a person said: what changed at the source is right, and may replace what was proven of it.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        fingerprint: Of the source as that person saw it; a change after that has to be accepted anew.
+
+    Raises:
+        LedgerError: Nothing of it was ever recorded.
+        ResourceError: The ledger cannot be read or written.
+    """
+    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    if record is None:
+        raise LedgerError(f"the ledger knows nothing of {run_name}: there is nothing that a change could replace")
+    said = {ACCEPTED_FIELD: fingerprint, ACCEPTED_AT_FIELD: _now().isoformat()}
+    _append(lab, replace(record, extra={**record.extra, **said}))
 
 
 def _move(
@@ -438,7 +472,9 @@ def _draft(lab: Lab, run_name: str, listing: Listing | None) -> Record:
         completed_at=None,
         source_deleted_at=None,
         status=Status.IN_PROGRESS,
-        extra={FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname()} if fingerprint else {},
+        extra={FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname(), **accepted(latest, fingerprint)}
+        if fingerprint
+        else {},
     )
 
 

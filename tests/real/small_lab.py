@@ -263,6 +263,28 @@ delete_source = {str(delete_source).lower()}
             applier = Applier(definitions, instance, lab, {}, tell=tell, warn=lambda _: None)
             return Applied(applier.apply(_plan(lab) if plans is None else plans), steps)
 
+    def run_assets(self, *assets: str, study: str = STUDY) -> str:
+        """Run these assets of a study as Dagster's UI or a backfill does, whatever the plan says.
+
+        Returns:
+            Why steps failed; empty when none did.
+        """
+        import dagster as dg
+
+        from definitions import build_defs
+
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions("studies", [study])
+            job = build_defs(load_config(self.config)).resolve_job_def("archive_study")
+            result = job.execute_in_process(
+                instance=instance,
+                partition_key=study,
+                asset_selection=[dg.AssetKey(asset) for asset in assets],
+                raise_on_error=False,
+            )
+        failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        return "\n".join(data.user_failure_data.description for data in failed if data.user_failure_data)
+
     def objects(self) -> dict[str, bytes]:
         """Everything in the bucket, as another program sees it."""
         client = self.server.client()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fusion_assets.manifest.record import Status
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.plan import SIDECAR_LOST, Step
+from fusion_assets.reconcile.plan import SIDECAR_LOST, Step, Verdict
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
 from tests.real.small_lab import LARGE, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
@@ -306,14 +306,91 @@ def test_a_bit_that_flips_between_the_copy_and_a_later_upload_never_reaches_s3(l
     assert_completed(lab)
 
 
-def test_a_source_file_that_changes_after_it_was_archived_is_archived_again_and_kept_until_then(
-    archived: SmallLab,
+def _damage(lab: SmallLab, damage: str) -> str:
+    """Change a proven file at the source; gives its path."""
+    path = lab.path_of("focus003.bin")
+    file = lab.study / path
+    if damage == "truncated":
+        os.truncate(file, 10)
+    elif damage == "rewritten":
+        file.write_bytes(os.urandom(file.stat().st_size))
+    else:
+        os.utime(file, (0, 0))
+    return path
+
+
+@pytest.mark.parametrize("damage", ["truncated", "rewritten", "touched"])
+def test_a_proven_file_that_changes_at_the_source_is_not_copied_over_what_was_proven(
+    archived: SmallLab, damage: str
 ) -> None:
+    path = _damage(archived, damage)
+    _release(archived)
+    before = archived.files(), archived.objects(), archived.ledger()
+
+    plan = archived.plans()[STUDY]
+    done = archived.fusion("backup", "run")
+    by_dagster = archived.run_assets("truenas_copy", "s3_archive", "manifest_entry", "source_released")
+
+    said = plan.observed.conditions[Name.VALIDATED].message
+    assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
+    assert path in said
+    assert f'fusion apply --accept-changes "{STUDY}"' in said
+    assert done.returncode == 1
+    assert "failed=1" in done.stdout
+    assert path in by_dagster, "a run started in the UI, or a backfill, obeys no rule"
+    assert (archived.files(), archived.objects(), archived.ledger()) == before
+    assert_nothing_lost(archived)
+
+    copy = archived.copy / path  # the good bytes are put back, with their time
+    shutil.copy2(copy, archived.study / path)
+    assert archived.apply().failed == 0
+    assert_completed(archived)
+
+
+def test_changes_that_a_person_accepted_replace_what_was_proven(archived: SmallLab) -> None:
     path = archived.path_of("focus003.bin")
-    time.sleep(0.01)
+    nothing = archived.fusion("apply", "--yes", "--accept-changes", STUDY)
+    assert nothing.returncode == 2
+    assert "nothing to accept" in nothing.stderr
     archived.write(path, b"written again, longer or shorter than before")
     _release(archived)
+    assert archived.fusion("apply", "--yes", "--accept-changes", STUDY, "--limit", "*").returncode == 2
+    assert archived.apply().failed == 1
+    done = archived.fusion("apply", "--yes", "--accept-changes", STUDY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_completed(archived)
+
+
+def test_changes_that_were_accepted_are_archived_by_a_later_run_when_the_first_one_fails(archived: SmallLab) -> None:
+    archived.write(archived.path_of("focus003.bin"), b"written again, longer or shorter than before")
+    with archived.opened() as opened:
+        steps.accept_changes(opened, STUDY, archived.plans()[STUDY].observed.fingerprint)
+        steps.transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
+    assert archived.ledger()[-1]["status"] == "in_progress"
+    _release(archived)
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def test_a_study_that_gained_files_after_it_was_archived_is_archived_again_and_kept_until_then(
+    archived: SmallLab,
+) -> None:
+    archived.write(f"{STUDY}/Scan1/.temp/one more.bin", b"the acquisition went on")
+    _release(archived)
     assert Step.SOURCE_RELEASED not in archived.plans()[STUDY].actions
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def test_a_study_that_lost_a_file_at_the_source_keeps_what_is_proven_and_is_released(archived: SmallLab) -> None:
+    (archived.study / archived.path_of("focus003.bin")).unlink()
+    before = archived.files(), archived.objects(), archived.ledger()
+    done = archived.apply()
+    assert (done.failed, done.changed) == (0, 0), done.errors
+    assert (archived.files(), archived.objects(), archived.ledger()) == before
+    _release(archived)
     done = archived.apply()
     assert done.failed == 0, done.errors
     assert_completed(archived)

@@ -1,0 +1,139 @@
+"""What a study at the source must never be written over by itself: another study's archive, its own proven files. Pure.
+
+Raw microscope data is written once. When a file that is proven in both places is suddenly another one at the source, a
+failing disk, ransomware or a mistake is likelier than a new truth; and copying it would replace the one thing that is
+known to be good. So a study that was complete once may gain files (the acquisition went on) and lose them (what is
+proven is kept), but when one of its proven files has another size or time, a person has to say that the new bytes are
+right. What a person said is written into the ledger, for exactly the state of the source that was seen then.
+
+A study that was never complete is still being written, and its files may change as they like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.facts import CopyFacts
+from fusion_assets.standard.listing import Listing
+from fusion_assets.transfer.errors import name_some
+from fusion_assets.transfer.plan import same_file
+
+# Fields the ledger carries beyond the fixed ones: how the source looked when it was hashed, and when changes to proven
+# files of it were accepted.
+FINGERPRINT_FIELD = "fingerprint"
+ACCEPTED_FIELD = "accepted_fingerprint"
+ACCEPTED_AT_FIELD = "accepted_at"
+
+
+def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_trash: bool) -> str | None:
+    """Why a study at the source must not be written over what is archived under its name; None if it may.
+
+    Once a source was released, its copies are the only ones: a study that turns up under the same name is another one,
+    unless it is file by file the one that was archived (brought back, say).
+
+    Args:
+        record: The ledger's record of that backup name.
+        run_name: The study at the source.
+        fingerprint: Of its listing.
+        in_trash: Whether a study of that name is in the trash, too: half deleted, its only copies may be the archived.
+    """
+    if record and record.extra.get(FINGERPRINT_FIELD) == fingerprint:
+        return None
+    if in_trash:
+        return (
+            "a study of this name is in the trash, its release not finished, and this is another | hint: rename this "
+            "one; the next run finishes the release"
+        )
+    if record is None:
+        return None
+    if record.source_deleted_at is not None:
+        return (
+            f"a study of this name was archived and released {_spoken(record.source_deleted_at)}, and this is another"
+            " | hint: rename it; the archived one is never overwritten"
+        )
+    if record.run_name != run_name and record.status is Status.COMPLETE:
+        return f"{record.run_name} is archived under this name | hint: give {run_name} another name or alias"
+    return None
+
+
+def last_complete(history: Iterable[Record]) -> Record | None:
+    """The last record that says ``complete``, whatever was begun or failed after it.
+
+    Args:
+        history: The records of one backup, oldest first.
+    """
+    complete = [record for record in history if record.status is Status.COMPLETE]
+    return complete[-1] if complete else None
+
+
+def accepted(record: Record | None, fingerprint: str) -> Mapping[str, Any]:
+    """The fields of a record that say that a person accepted the source as it is; empty if nobody did.
+
+    Args:
+        record: The ledger's record of the study.
+        fingerprint: Of the study's listing.
+    """
+    if record is None or record.extra.get(ACCEPTED_FIELD) != fingerprint:
+        return {}
+    return {name: record.extra[name] for name in (ACCEPTED_FIELD, ACCEPTED_AT_FIELD) if name in record.extra}
+
+
+def proven_otherwise(proven: Record | None, record: Record | None, fingerprint: str) -> Record | None:
+    """The record to compare a source with, file by file; None if it is as it was proven, or as a person accepted it.
+
+    Args:
+        proven: The last record of it that says ``complete``; None if it never was.
+        record: The ledger's record of it now.
+        fingerprint: Of its listing.
+    """
+    if proven is None or proven.extra.get(FINGERPRINT_FIELD) == fingerprint or accepted(record, fingerprint):
+        return None
+    return proven
+
+
+def changed_files(proven: Record, listing: Listing, copy: CopyFacts) -> tuple[str, ...]:
+    """The proven files that are not at the source any more as they were, those that are gone not among them.
+
+    The ledger keeps one fingerprint of all files. Where the proven ones alone give it, none of them changed, whatever
+    was added, and whatever became of the copy. Else each is compared with its copy, which kept its time; one whose copy
+    is missing cannot be compared, and counts as changed.
+
+    Args:
+        proven: The last record that says ``complete``.
+        listing: The study at the source.
+        copy: Its copy on the NAS, with its sidecar.
+    """
+    checksums = copy.checksums or {}
+    known = tuple(entry for entry in listing.files if entry.path in checksums)
+    if Listing(listing.name, known).fingerprint() == proven.extra.get(FINGERPRINT_FIELD):
+        return ()
+    return tuple(e.path for e in known if e.path not in copy.files or not same_file(e, copy.files[e.path]))
+
+
+def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> str | None:
+    """Why a source that differs from what was proven must not be copied before a person has looked; None if it may.
+
+    Args:
+        proven: The last record that says ``complete``.
+        listing: The study at the source.
+        copy: Its copy on the NAS; None when there is none.
+    """
+    if copy is None or copy.checksums is None:
+        if FINGERPRINT_FIELD not in proven.extra:
+            return None  # nothing says how it was, so nothing says that it changed
+        what = "it is not what was archived, and without a finished copy on the NAS nobody can say which files changed"
+    elif changed := changed_files(proven, listing, copy):
+        what = f"proven files changed at the source: {name_some(changed)}"
+    else:
+        return None
+    return (
+        f"{what}; what was proven {_spoken(proven.completed_at)} is kept as it is | hint: if they were damaged, put "
+        f'good ones back; if they are right, `fusion apply --accept-changes "{listing.name}"`, or rename the study'
+    )
+
+
+def _spoken(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC" if time else "before"

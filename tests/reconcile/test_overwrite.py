@@ -1,0 +1,196 @@
+"""A study that was complete once: what may be copied over what was proven, and what only a person may decide."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion_assets.config import BackupSection
+from fusion_assets.manifest.record import Record
+from fusion_assets.manifest.record import Status as LedgerStatus
+from fusion_assets.reconcile.conditions import Name, Status, Unseen
+from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, SourceFacts, StudyFacts
+from fusion_assets.reconcile.idle import Observation
+from fusion_assets.reconcile.judge import judge_study
+from fusion_assets.reconcile.overwrite import ACCEPTED_FIELD, FINGERPRINT_FIELD, last_complete
+from fusion_assets.reconcile.plan import SOURCE_CHANGED, Desired, ObservedStudy, Verdict, plan_study
+from fusion_assets.standard.listing import Listing
+from fusion_assets.standard.report import StudyReport
+from resources.storage import Entry
+from tests.manifest.records import NAME, record
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+OLD = int((NOW - timedelta(days=90)).timestamp()) * 10**9
+SIDECAR = b"sidecar"
+Files = Mapping[str, Entry]
+
+
+def entry(path: str, size: int = 10, mtime_ns: int = OLD) -> Entry:
+    return Entry(path, "file", size, mtime_ns)
+
+
+paths = st.sampled_from([f"a/{name}.bin" for name in "abcdefgh"])
+proven_files = st.dictionaries(paths, st.integers(0, 1000), min_size=1).map(
+    lambda sizes: {path: entry(path, size) for path, size in sizes.items()}
+)
+gains = st.dictionaries(paths.map(lambda path: f"new/{path}"), st.integers(0, 9), max_size=3).map(
+    lambda sizes: {path: entry(path, size) for path, size in sizes.items()}
+)
+
+
+def resized(one: Entry) -> Entry:
+    return replace(one, size=one.size + 1)
+
+
+def touched(one: Entry) -> Entry:
+    return replace(one, mtime_ns=one.mtime_ns + 10**9)
+
+
+def complete(proven: Files, **changes: object) -> Record:
+    fingerprint = Listing(NAME, tuple(proven.values())).fingerprint()
+    return replace(record(extra={FINGERPRINT_FIELD: fingerprint}), **changes)
+
+
+def facts(proven: Files, source: Files, copy: Files | None = None, **changes: object) -> StudyFacts:
+    """A study that was complete once, with the files it has now at the source and on the NAS."""
+    listing = Listing(NAME, tuple(source.values()))
+    checksums = {path: hashlib.sha256(path.encode()).hexdigest() for path in proven}
+    seen = SourceFacts(
+        listing, StudyReport(NAME, f"/instrument/{NAME}"), Observation(listing.fingerprint(), NOW - timedelta(days=1))
+    )
+    study = StudyFacts(
+        NAME,
+        NAME,
+        source=seen,
+        lock=None,
+        copy=CopyFacts(proven if copy is None else copy, checksums, SIDECAR),
+        archive=ArchiveFacts({p: e.size for p, e in proven.items()}, hashlib.sha256(SIDECAR).hexdigest()),
+        record=complete(proven),
+        last_complete=complete(proven),
+    )
+    return replace(study, **changes)
+
+
+def judged(study: StudyFacts) -> ObservedStudy:
+    return judge_study(study, BackupSection(idle_days=30, settle_minutes=30), NOW)
+
+
+def refused(study: StudyFacts) -> bool:
+    observed = judged(study)
+    plan = plan_study(Desired(delete_source=True), observed)
+    changed = observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
+    assert (plan.verdict is Verdict.FAILED and plan.actions == ()) or not changed
+    return changed
+
+
+def pick(data: st.DataObject, files: Files) -> set[str]:
+    return set(data.draw(st.sets(st.sampled_from(sorted(files)), min_size=1)))
+
+
+@given(proven_files, gains, st.sampled_from([resized, touched]), st.data())
+def test_a_proven_file_that_changed_is_never_copied_over_what_was_proven_whatever_else_happened(
+    proven, new, change, data
+) -> None:
+    changed = pick(data, proven)
+    gone = set(data.draw(st.sets(st.sampled_from(sorted(proven))))) - changed
+    source = {path: change(one) if path in changed else one for path, one in proven.items() if path not in gone}
+    study = facts(proven, {**source, **new})
+    assert refused(study)
+    message = judged(study).conditions[Name.VALIDATED].message
+    assert min(changed) in message
+    assert f'fusion apply --accept-changes "{NAME}"' in message
+
+
+@given(proven_files, gains, st.data())
+def test_a_study_that_only_gained_or_lost_files_needs_no_person(proven, new, data) -> None:
+    gone = set(data.draw(st.sets(st.sampled_from(sorted(proven)))))
+    source = {path: one for path, one in proven.items() if path not in gone}
+    assert not refused(facts(proven, {**source, **new}))
+
+
+@given(proven_files, gains, st.data())
+def test_damage_on_the_nas_is_not_taken_for_a_change_at_the_source(proven, new, data) -> None:
+    damaged = pick(data, proven)
+    gone = set(data.draw(st.sets(st.sampled_from(sorted(damaged)))))
+    copy = {path: resized(one) if path in damaged else one for path, one in proven.items() if path not in gone}
+    observed = judged(facts(proven, {**proven, **new}, copy))
+    assert observed.conditions[Name.VALIDATED].is_true
+    assert not observed.conditions[Name.ON_TRUENAS].is_true
+
+
+@given(proven_files, st.data())
+def test_a_person_accepts_one_state_of_the_source_and_no_later_one(proven, data) -> None:
+    changed = pick(data, proven)
+    source = {path: resized(one) if path in changed else one for path, one in proven.items()}
+    seen = Listing(NAME, tuple(source.values())).fingerprint()
+    accepted = complete(proven, extra={**complete(proven).extra, ACCEPTED_FIELD: seen})
+    study = facts(proven, source, record=accepted, last_complete=accepted)
+    assert not refused(study)
+    assert plan_study(Desired(delete_source=True), judged(study)).actions
+    later = {path: touched(one) for path, one in source.items()}
+    assert refused(facts(proven, later, record=accepted, last_complete=accepted))
+
+
+@pytest.mark.parametrize("status", [s for s in LedgerStatus if s is not LedgerStatus.COMPLETE])
+def test_a_later_run_that_failed_does_not_make_proven_files_fair_game(status: LedgerStatus) -> None:
+    proven = {"a.bin": entry("a.bin")}
+    failed = complete(proven, status=status, completed_at=None)
+    source = {"a.bin": resized(proven["a.bin"])}
+    assert refused(facts(proven, source, record=failed))
+    assert last_complete([complete(proven), failed]) == complete(proven)
+
+
+def test_a_study_that_was_never_complete_is_still_being_written() -> None:
+    proven = {"a.bin": entry("a.bin")}
+    unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None)
+    source = {"a.bin": resized(proven["a.bin"])}
+    assert not refused(facts(proven, source, record=unfinished, last_complete=last_complete([unfinished])))
+
+
+def test_damage_is_told_at_once_and_not_when_the_study_is_idle_again() -> None:
+    proven = {"a.bin": entry("a.bin")}
+    source = {"a.bin": replace(proven["a.bin"], mtime_ns=int(NOW.timestamp()) * 10**9)}
+    study = judged(facts(proven, source))
+    assert not study.conditions[Name.IDLE].is_true
+    assert plan_study(Desired(delete_source=True), study).verdict is Verdict.FAILED
+
+
+def test_a_changed_source_whose_copy_cannot_be_seen_is_unknown() -> None:
+    proven = {"a.bin": entry("a.bin")}
+    study = facts(proven, {"a.bin": resized(proven["a.bin"])})
+    away = judged(replace(study, copy=Unseen("the NAS does not answer")))
+    assert away.conditions[Name.VALIDATED].status is Status.UNKNOWN
+
+
+def test_a_changed_source_without_a_copy_is_not_copied_anew_as_if_the_copy_had_only_been_lost() -> None:
+    proven = {"a.bin": entry("a.bin")}
+    assert not refused(replace(facts(proven, proven), copy=None))
+    changed = replace(facts(proven, {"a.bin": resized(proven["a.bin"])}), copy=None)
+    assert refused(changed)
+    assert "nobody can say which" in judged(changed).conditions[Name.VALIDATED].message
+
+
+def test_changes_accepted_after_the_copy_was_evicted_bring_a_copy_back() -> None:
+    proven = {"a.bin": entry("a.bin")}
+    source = {"a.bin": resized(proven["a.bin"])}
+    evicted = {**complete(proven).extra, "truenas_evicted_at": "2026-05-01T00:00:00Z"}
+    study = replace(facts(proven, source), copy=None, record=complete(proven, extra=evicted))
+    assert refused(study)
+    seen = Listing(NAME, tuple(source.values())).fingerprint()
+    accepted = replace(study, record=complete(proven, extra={**evicted, ACCEPTED_FIELD: seen}))
+    assert not refused(accepted)
+    assert judged(accepted).conditions[Name.ON_TRUENAS].reason == "NotCopied"
+
+
+def test_a_record_without_a_fingerprint_is_compared_file_by_file() -> None:
+    proven = {"a.bin": entry("a.bin"), "b.bin": entry("b.bin")}
+    adopted = complete(proven, extra={})
+    assert not refused(facts(proven, {**proven, "c.bin": entry("c.bin")}, record=adopted, last_complete=adopted))
+    source = {**proven, "b.bin": touched(proven["b.bin"])}
+    assert refused(facts(proven, source, record=adopted, last_complete=adopted))
