@@ -29,7 +29,7 @@ def build_defs(
     Args:
         config: What the lab declares; read from where config.toml is looked for when not given.
         resources: Resources to use instead of those the configuration describes, by key: ``source``, ``truenas``,
-            ``manifest``, ``archive``.
+            ``manifest``, ``archive``, or ``lab`` for all of them at once.
         progress: Makes what is told how far a transfer is; by default it goes to the run's log.
         retry_seconds: How long to wait before a step is tried again after a place did not answer.
 
@@ -37,11 +37,13 @@ def build_defs(
         ConfigError: There is no usable configuration.
     """
     config = config or load_config()
-    places = {**configured_places(config), **(resources or {})}
+    given = dict(resources or {})
+    lab = given.pop("lab", None)
+    places = {**configured_places(config), **given}
     return dg.Definitions(
         assets=build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
         jobs=[archive_study],
-        resources={**places, "lab": LabResource(**places)},
+        resources={**places, "lab": lab or LabResource(**places)},
         executor=dg.in_process_executor,
     )
 

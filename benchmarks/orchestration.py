@@ -34,6 +34,7 @@ from fusion_assets.partitions import partition_key, studies
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.lab import Lab, open_lab
 from fusion_assets.reconcile.plan import Step
+from fusion_assets.studies.lab_resource import OpenLab
 
 HEADINGS = ("", "s (median)", "range", "CPU s (median)")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -77,7 +78,7 @@ def measure_runs(config: Config, home: Path, names: list[str]) -> tuple[list[Tim
     alone, orchestrated = [], []
     with open_lab(config) as lab, dagster_instance(home) as instance:
         Path(lab.config.manifest_root).mkdir(exist_ok=True)
-        job = build_defs(config).resolve_job_def("archive_study")
+        job = build_defs(config, resources={"lab": OpenLab(lab)}).resolve_job_def("archive_study")
         instance.add_dynamic_partitions(str(studies.name), [partition_key(name) for name in names])
         for first, second in zip(names[::2], names[1::2], strict=True):
             alone.append(timed(lambda name=first: without_dagster(lab, name)))  # type: ignore[misc]  # a default is bound

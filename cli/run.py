@@ -80,9 +80,10 @@ class Run:
 
         from definitions import build_defs
         from fusion_assets.studies.apply import Applier
+        from fusion_assets.studies.lab_resource import OpenLab
 
         with dagster_instance(self.folder) as instance:
-            definitions = build_defs(self.config, progress=self._progress)
+            definitions = build_defs(self.config, resources={"lab": OpenLab(self.lab)}, progress=self._progress)
             memory = load_memory(self.folder)
             applier = Applier(definitions, instance, self.lab, memory, tell=self._tell, warn=self._warn)
             return applier.apply(plans)

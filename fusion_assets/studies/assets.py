@@ -23,7 +23,7 @@ from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies import checks, report
-from fusion_assets.studies.lab_resource import LabResource
+from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.progress import Progress
 from resources.errors import ResourceError, UnavailableError, described
@@ -85,7 +85,7 @@ def build_study_assets(
         code_version=_CODE_VERSION,
         description="The study keeps the naming standard R1-R8 and its image files are whole.",
     )
-    def validated(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+    def validated(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds, backup=False) as (here, run_name):
             found = steps.validate(here, run_name)
             yield from report.validation_checks(found)
@@ -126,7 +126,7 @@ def build_study_assets(
         can_subset=True,
         pool="truenas",
     )
-    def copy_and_archive(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+    def copy_and_archive(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         selected = {key.to_user_string() for key in context.selected_asset_keys}
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             done = steps.transfer(
@@ -151,7 +151,7 @@ def build_study_assets(
         code_version=_CODE_VERSION,
         description="The ledger says complete, durably, and its mirror in S3 says the same.",
     )
-    def manifest_entry(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+    def manifest_entry(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             done = steps.record_entry(here, run_name)
             yield from report.ledger_results(done)
@@ -168,7 +168,7 @@ def build_study_assets(
         code_version=_CODE_VERSION,
         description="The source is gone from the instrument, after every gate was found open at that moment.",
     )
-    def source_released(context: dg.AssetExecutionContext, lab: LabResource) -> Iterator[Any]:
+    def source_released(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         if not config.backup.delete_source:
             context.log.info("backup.delete_source is false: the source stays")
             yield report.kept_by_config()
