@@ -36,12 +36,13 @@ lint: install
 test: install
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 
-# Ours beside rclone, rsync and a plain loop, then the cost of planning and of Dagster; writes docs/benchmarks.md. Takes
-# an hour.
+# Ours beside rclone, rsync and a plain loop, then the cost of planning, the ledger and Dagster; writes docs/benchmarks.md.
+# Takes an hour.
 bench: install
 	$(UV) sync --quiet --frozen --all-extras --inexact --group bench
 	$(BIN)/python -m benchmarks.run --markdown
 	$(BIN)/python -m benchmarks.planning --markdown
+	$(BIN)/python -m benchmarks.ledger --markdown
 	$(BIN)/python -m benchmarks.orchestration --markdown
 
 # The documents that are made from the code.

@@ -66,7 +66,7 @@ def with_dagster(job: dg.JobDefinition, instance: dg.DagsterInstance, run_name: 
     )
 
 
-def timed(do: Callable[[], None]) -> Timing:
+def timed(do: Callable[[], object]) -> Timing:
     """Wall and processor seconds of one call."""
     began, cpu_began = time.perf_counter(), time.process_time()
     do()

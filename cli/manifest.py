@@ -51,7 +51,7 @@ def restore() -> None:
 
 def _read_month(file: Path) -> LedgerView:
     try:
-        return fold([(file.name, file.read_bytes())])
+        return fold(((file.name, file.read_bytes()),)).view
     except OSError as error:
         raise click.UsageError(f"{file} cannot be read: {error.strerror}") from error
 

@@ -61,31 +61,66 @@ class LedgerView:
         return frozenset(month for month, record in self.events if record.backup_name == backup_name)
 
 
-def fold(files: Iterable[tuple[str, bytes]]) -> LedgerView:
+Files = tuple[tuple[str, bytes], ...]
+"""(name, content) of all months, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A view, and the very bytes it was folded from: no size, time or file number that could lie about them."""
+
+    files: Files = ()
+    view: LedgerView = field(default_factory=LedgerView)
+
+
+def fold(files: Files, before: Folded | None = None) -> Folded:
     """Fold the files of all months to the state they describe.
 
     Args:
-        files: (name, content), oldest month first.
+        files: All months.
+        before: An earlier fold. Where `files` only add lines to it, only those are read; whatever else happened to the
+            files meanwhile, all are read, so that the result is always that of a fold without `before`.
     """
+    if before and files == before.files:
+        return before
+    if not before or not _only_grew(before.files, files):
+        before = Folded()
+    view, known = before.view, len(before.files)
     events: list[tuple[str, Record]] = []
     bad_lines: list[BadLine] = []
-    months: list[str] = []
-    for name, content in files:
-        months.append(name.removesuffix(".jsonl"))
-        for found in read_lines(name, content):
+    for index, (name, content) in enumerate(files[max(known - 1, 0) :], start=max(known - 1, 0)):
+        for found in read_lines(name, content, start=len(before.files[index][1]) if index < known else 0):
             if isinstance(found, BadLine):
                 bad_lines.append(found)
             else:
-                events.append((months[-1], found))
-    return LedgerView(
-        records=latest(record for _, record in events),
-        bad_lines=tuple(bad_lines),
-        months=tuple(months),
-        events=tuple(events),
+                events.append((_month(name), found))
+    return Folded(
+        files,
+        LedgerView(
+            records=latest((record for _, record in events), view.records),
+            bad_lines=(*view.bad_lines, *bad_lines),
+            months=tuple(_month(name) for name, _ in files),
+            events=(*view.events, *events),
+        ),
     )
 
 
-def latest(records: Iterable[Record]) -> dict[str, Record]:
+def _only_grew(before: Files, files: Files) -> bool:
+    """Whether there are only new lines at the end of the newest month there was, and newer months."""
+    if not before:
+        return True
+    (*older, (name, content)), last = before, len(before) - 1
+    if list(files[:last]) != older or len(files) <= last:
+        return False
+    # A last line without its LF may have been read as a torn one.
+    return files[last][0] == name and content.endswith(b"\n") and files[last][1].startswith(content)
+
+
+def _month(name: str) -> str:
+    return name.removesuffix(".jsonl")
+
+
+def latest(records: Iterable[Record], before: Mapping[str, Record] | None = None) -> dict[str, Record]:
     """The record that counts for each backup: the last one.
 
     But a failed validation never hides a complete backup: it touched nothing, and a source that is half deleted, or was
@@ -93,32 +128,36 @@ def latest(records: Iterable[Record]) -> dict[str, Record]:
 
     Args:
         records: In the order they were appended.
+        before: What counted before the first of them.
     """
-    counted: dict[str, Record] = {}
+    counted = dict(before or {})
     for record in records:
-        before = counted.get(record.backup_name)
-        if before and before.status is Status.COMPLETE and record.status is Status.FAILED_VALIDATION:
+        known = counted.get(record.backup_name)
+        if known and known.status is Status.COMPLETE and record.status is Status.FAILED_VALIDATION:
             continue
         counted[record.backup_name] = record
     return counted
 
 
-def read_lines(file: str, content: bytes) -> Iterator[Record | BadLine]:
+def read_lines(file: str, content: bytes, *, start: int = 0) -> Iterator[Record | BadLine]:
     """Read one file of the ledger, whatever has happened to it: BOM, CRLF, blank lines, garbage, a torn end.
 
     Args:
         file: Its name, for messages.
         content: All of it.
+        start: Where to begin, just after a LF.
     """
-    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    rest = content[start:] if start else content.removeprefix(codecs.BOM_UTF8)
+    lines = rest.split(b"\n")
+    first = 1 + content.count(b"\n", 0, start)
+    for number, line in enumerate(lines, start=first):
         if not line.strip():
             continue
         try:
             yield parse_line(line)
         except RecordError as error:
             reason = str(error) if len(str(error)) <= _LONGEST_REASON else f"{str(error)[:_LONGEST_REASON]}…"
-            cut = "cut short; the next append sets it aside. " if number == len(lines) else ""
+            cut = "cut short; the next append sets it aside. " if number == first + len(lines) - 1 else ""
             yield BadLine(file, number, cut + reason)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from fusion_assets.manifest.fold import BadLine, LedgerView, fold, torn_end
+from fusion_assets.manifest.fold import BadLine, Folded, LedgerView, fold, torn_end
 from fusion_assets.manifest.mirror import (
     MirrorConflictError,
     MirrorError,
@@ -59,6 +59,7 @@ class Ledger:
         self._bucket = bucket
         self._patience = patience
         self._threads = threading.Lock()
+        self._folded = Folded()
 
     @property
     def location(self) -> str:
@@ -78,7 +79,10 @@ class Ledger:
         return True
 
     def read(self) -> LedgerView:
-        """Read all months and fold them.
+        """Read all months, and fold what is new in them since this ledger was last read.
+
+        All bytes are read every time, and compared: that takes a hundredth of understanding them, and no size or time
+        stamp has to be believed, whoever else writes there. So a view is never older than the call.
 
         Raises:
             ResourceError: The ledger cannot be listed or read; a directory that does not exist is an empty view.
@@ -87,7 +91,9 @@ class Ledger:
             sizes = self._sizes()
         except (NotFoundError, NotMountedError):
             return LedgerView(exists=False)
-        return fold((_file(month), self._storage.read_file(_file(month))) for month in sorted(sizes))
+        files = tuple((_file(month), self._storage.read_file(_file(month))) for month in sorted(sizes))
+        folded = self._folded = fold(files, self._folded)
+        return folded.view
 
     def append(self, record: Record, *, now: datetime | None = None) -> str:
         """Add a record, durably, and bring the mirror up to date.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import FIELDS, TIME_FIELDS, Status
@@ -44,11 +44,10 @@ def ledger_table(view: LedgerView) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [[getattr(record, name) for name in FIELDS] for record in view.records.values()]
-    table = pd.DataFrame(rows, columns=list(FIELDS)).assign(
-        status=[record.status.value for record in view.records.values()]
-    )
-    return table.assign(**{name: table[name].astype(_TIME_TYPE) for name in TIME_FIELDS})
+    records = view.records.values()
+    columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in FIELDS}
+    columns["status"] = [record.status.value for record in records]
+    return pd.DataFrame(columns | {name: pd.Series(columns[name], dtype=_TIME_TYPE) for name in TIME_FIELDS})
 
 
 def check_table(view: LedgerView) -> list[dict[str, str]]:
@@ -108,7 +107,9 @@ def _in_order(name: str) -> _Rule:
 
 def _needed(name: str) -> _Rule:
     def holds(table: pd.DataFrame) -> pd.Series[bool]:
-        given = table[name].notna() & ~table[name].astype(object).isin(["", 0])
+        given = table[name].notna()
+        if name not in TIME_FIELDS:
+            given &= ~table[name].astype(object).isin(["", 0])
         return given | (table["status"] != Status.COMPLETE.value)
 
     return _Rule(name, "is needed by a complete backup", holds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -106,6 +107,24 @@ def test_other_files_in_the_directory_are_not_read(ledger, disk):
     (disk / "2026-03.jsonl").mkdir()
     view = ledger.read()
     assert (view.months, view.bad_lines) == ((), ())
+
+
+def test_a_line_changed_by_hand_is_seen_though_size_and_time_stay_the_same(ledger, disk):
+    ledger.append(numbered(1), now=JANUARY)
+    assert list(ledger.read().records) == ["study-1"]
+    file = disk / "2026-01.jsonl"
+    before = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"study-1", b"study-2"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert list(ledger.read().records) == ["study-2"]
+
+
+def test_what_another_writer_added_is_seen_by_a_ledger_that_has_read_before(ledger, disk):
+    other = Ledger(LocalStorage(disk))
+    for number in range(3):
+        other.append(numbered(number), now=JANUARY)
+        assert list(ledger.read().records) == [f"study-{i}" for i in range(number + 1)]
+        assert ledger.read() is ledger.read()
 
 
 def test_a_line_that_a_crash_cut_short_is_set_aside_and_not_lost(ledger, disk):

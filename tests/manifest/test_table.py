@@ -20,7 +20,7 @@ from tests.manifest.records import START, record, records
 
 
 def view_of(*rows: Record) -> LedgerView:
-    return fold([("2026-01.jsonl", b"".join(row.to_line() for row in rows))])
+    return fold((("2026-01.jsonl", b"".join(row.to_line() for row in rows)),)).view
 
 
 def failures(*rows: Record) -> list[tuple[str, str]]:
