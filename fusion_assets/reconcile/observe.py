@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock, loc
 from fusion_assets.reconcile.plan import ObservedStudy
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.rules import validate_listing
-from fusion_assets.standard.validate import with_clash
+from fusion_assets.standard.validate import is_study_candidate, with_clash
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from resources.errors import NotFoundError, ResourceError, described
 from resources.storage import Storage
@@ -44,7 +44,7 @@ class LabObservation:
     """What a look at the lab gave.
 
     Attributes:
-        studies: Every study at the source, in its trash, or in the ledger.
+        studies: Every study at the source, in its trash, in the ledger, or on the NAS and in S3.
         memory: What to remember for the next observation.
         ledger: The ledger as it was read.
     """
@@ -129,7 +129,7 @@ def observe_study(lab: Lab, run_name: str, memory: Memory, *, now: datetime | No
 
 
 def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surroundings:
-    on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if e.kind == "directory"))
+    on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
     on_s3 = _attempt(lambda: frozenset(lab.bucket.list_directories("")))
     stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
     view = lab.ledger.read()
@@ -190,7 +190,16 @@ def _known_studies(lab: Lab, around: _Surroundings) -> list[tuple[str, str]]:
         for name, record in around.view.records.items()
         if name not in taken and not _is_gone(around, name, record)
     }
-    return sorted(at_source | trashed | recorded)
+    return sorted(at_source | trashed | recorded | _unrecorded(lab, around, taken))
+
+
+def _unrecorded(lab: Lab, around: _Surroundings, taken: Collection[str]) -> set[tuple[str, str]]:
+    """Studies in both places that the ledger does not know: it was lost with its mirror; they can be proven again."""
+    if isinstance(around.on_truenas, Unseen) or isinstance(around.on_s3, Unseen):
+        return set()
+    run_names = {backup_name: run_name for run_name, backup_name in lab.config.alias.items()}
+    found = (around.on_truenas & around.on_s3) - around.view.records.keys() - set(taken)
+    return {(run_names.get(name, name), name) for name in found}
 
 
 def _is_gone(around: _Surroundings, backup_name: str, record: Record) -> bool:

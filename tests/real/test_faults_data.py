@@ -458,3 +458,35 @@ def test_a_ledger_that_lost_a_line_s3_has_is_never_mirrored_over_it_and_keeps_th
     done = archived.apply()
     assert done.failed == 0, done.errors
     assert_completed(archived)
+
+
+def test_a_ledger_that_was_lost_with_its_mirror_is_written_anew_from_copies_that_are_read_again(
+    archived: SmallLab,
+) -> None:
+    _release(archived)
+    assert archived.apply().failed == 0
+    before = archived.ledger()[-1]
+    (archived.source / "20260106_WW_HCC_run2").mkdir()  # else the source looks as if it were not mounted
+    shutil.rmtree(archived.nas / "_manifest")
+    for key in [key for key in archived.objects() if key.startswith(f"{PREFIX}/_manifest/")]:
+        archived.server.client().delete_object(Bucket=archived.bucket, Key=key)
+    copied = archived.files()
+
+    assert archived.plans()[STUDY].actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    file = archived.copy / archived.path_of("focus003.bin")
+    good, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    _flip_bit(file)
+    refused = archived.apply()
+    assert file.name in refused.errors, "a copy that nothing vouches for was believed without being read"
+    assert "complete" not in [line["status"] for line in archived.ledger()]
+    file.write_bytes(good)
+    os.utime(file, ns=times)
+
+    done = archived.apply()
+
+    assert done.recaps[STUDY].failed == 0, done.errors
+    assert_completed(archived)
+    assert copied.items() <= archived.files().items(), "the copy was written again"
+    after = archived.ledger()[-1]
+    for name in ("backup_name", "run_name", "file_count", "total_bytes", "sidecar_sha256", "status"):
+        assert after[name] == before[name]

@@ -1,0 +1,115 @@
+"""Places that are not really there, and what is at them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.lab import (
+    TRASH,
+    Lab,
+    check_copies_there,
+    check_places,
+    create_ledger,
+    is_at_source,
+    source_studies,
+    trashed_studies,
+)
+from resources.errors import NotMountedError
+from tests.manifest.records import record
+from tests.real.small_lab import STUDY, SmallLab
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def lab(small_lab: SmallLab) -> SmallLab:
+    small_lab.add_study()
+    return small_lab
+
+
+@pytest.fixture
+def opened(lab: SmallLab):
+    with lab.opened() as opened:
+        yield opened
+
+
+def append(opened: Lab, *records: Record) -> None:
+    create_ledger(opened)
+    for one in records:
+        opened.ledger.append(one)
+
+
+def test_a_nas_that_holds_not_one_of_the_copies_the_ledger_knows_is_not_mounted(opened, lab):
+    append(opened, record(backup_name="a"), record(backup_name="b"))
+    with pytest.raises(NotMountedError, match="none of the 2 copies"):
+        check_copies_there(opened)
+    (lab.nas / "b").mkdir()
+    check_copies_there(opened)
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        record(extra={"truenas_evicted_at": "2026-05-01T00:00:00Z"}),
+        record(status=Status.IN_PROGRESS, completed_at=None),
+        record(status=Status.FAILED_TRUENAS, completed_at=None),
+    ],
+    ids=["evicted", "begun", "failed"],
+)
+def test_a_copy_that_was_evicted_or_never_finished_is_not_missed(opened, absent):
+    append(opened, absent)
+    check_copies_there(opened)
+
+
+def test_a_lab_without_a_record_has_nothing_to_miss(opened):
+    check_copies_there(opened)
+    assert [entry.name for entry in check_places(opened)] == [STUDY]
+
+
+def test_an_instrument_whose_last_study_we_moved_to_the_trash_is_not_an_empty_mount_point(opened, lab):
+    lab.study.rename(lab.folder / "away")
+    with pytest.raises(NotMountedError, match="is empty"):
+        check_places(opened)
+    (lab.source / TRASH).mkdir()
+    assert source_studies(check_places(opened)) == ()
+
+
+def test_a_nas_without_its_ledger_is_refused_while_s3_mirrors_one(opened, lab):
+    append(opened, record(backup_name="a"))
+    (lab.nas / "_manifest").rename(lab.folder / "away")
+    with pytest.raises(NotMountedError, match="fusion manifest restore"):
+        check_places(opened)
+
+
+def test_a_ledger_that_is_to_lie_elsewhere_is_never_created_for_its_share_may_not_be_mounted(opened, tmp_path: Path):
+    truenas = opened.config.truenas.model_copy(update={"manifest_root": str(tmp_path / "elsewhere")})
+    create_ledger(replace(opened, config=opened.config.model_copy(update={"truenas": truenas})))
+    assert not (tmp_path / "elsewhere").exists()
+    assert not opened.ledger.exists()
+    create_ledger(opened)
+    assert opened.ledger.exists()
+
+
+def test_hidden_directories_and_loose_files_are_no_studies(opened, lab):
+    (lab.source / TRASH).mkdir()
+    (lab.source / "notes.txt").write_text("")
+    (lab.source / "System Volume Information").mkdir()
+    assert source_studies(check_places(opened)) == (STUDY,)
+    assert is_at_source(opened, STUDY)
+    assert not is_at_source(opened, "notes.txt")
+    assert not is_at_source(opened, "nothing")
+
+
+def test_of_two_unfinished_releases_of_one_name_the_last_one_is_gone_on_with(opened, lab):
+    assert trashed_studies(opened) == {}
+    for name in (f"{STUDY}@20260301T000000000000", f"{STUDY}@20260302T000000000000", "odd@name@20260301T000000000000"):
+        (lab.source / TRASH / name).mkdir(parents=True)
+    (lab.source / TRASH / "not ours").mkdir()
+    assert trashed_studies(opened) == {
+        STUDY: f"{TRASH}/{STUDY}@20260302T000000000000",
+        "odd@name": f"{TRASH}/odd@name@20260301T000000000000",
+    }

@@ -1,0 +1,238 @@
+"""Each step alone: what it refuses, what it writes into the ledger, and that it can be run twice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile import steps
+from fusion_assets.reconcile.lab import TRASH, Lab, create_ledger
+from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
+from fusion_assets.reconcile.release import GateError
+from fusion_assets.reconcile.steps import InvalidStudyError, LedgerError, Transferred
+from fusion_assets.standard.listing import SIDECAR_NAME
+from fusion_assets.transfer.errors import CorruptCopyError
+from fusion_assets.transfer.options import TransferOptions
+from resources.errors import ResourceError, UnavailableError
+from tests.manifest.records import record
+from tests.real.small_lab import STUDY, SmallLab, assert_nothing_lost
+
+pytestmark = pytest.mark.real
+
+OTHER = "20260106_WW_HCC_run2"
+
+
+@pytest.fixture
+def lab(small_lab: SmallLab) -> SmallLab:
+    small_lab.add_study()
+    return small_lab
+
+
+@pytest.fixture
+def opened(lab: SmallLab):
+    with lab.opened() as opened:
+        yield opened
+
+
+def transfer(opened: Lab, *, copying: bool = True, archiving: bool = True, study: str = STUDY) -> Transferred:
+    return steps.transfer(
+        opened, study, copying=copying, archiving=archiving, options=TransferOptions(), progress=lambda _: None
+    )
+
+
+@pytest.fixture
+def proven(opened: Lab) -> Lab:
+    """The lab after its study was copied and archived, not recorded as complete."""
+    steps.refuse_unarchived(transfer(opened))
+    return opened
+
+
+@pytest.fixture
+def complete(proven: Lab) -> Lab:
+    steps.record_entry(proven, STUDY)
+    return proven
+
+
+def latest(opened: Lab, study: str = STUDY) -> Record:
+    return opened.ledger.read().records[study]
+
+
+def flip_bit(file: Path) -> None:
+    """The size and the time stay."""
+    status = file.stat()
+    data = bytearray(file.read_bytes())
+    data[0] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_an_invalid_study_is_written_into_the_ledger_once_with_its_first_problem(opened, lab):
+    lab.write("stray.txt", b"")
+    for _ in range(2):
+        found = steps.validate(opened, STUDY)
+        with pytest.raises(InvalidStudyError, match="R5"):
+            steps.refuse_invalid(opened, STUDY, found)
+    (line,) = lab.ledger()
+    assert line["status"] == "failed_validation"
+    assert "R5" in line["reason"]
+
+
+def test_a_good_study_is_refused_by_nothing_and_leaves_no_record(opened, lab):
+    steps.refuse_invalid(opened, STUDY, steps.validate(opened, STUDY))
+    assert lab.ledger() == []
+
+
+def test_a_transfer_says_what_was_proven_and_a_second_one_adds_nothing(proven, lab):
+    said = lab.ledger()
+    assert [line["status"] for line in said] == ["in_progress", "in_progress"]
+    assert said[-1]["truenas_verified_at"]
+    assert said[-1]["s3_verified_at"]
+    assert (said[-1]["file_count"], said[-1]["total_bytes"]) == (
+        len(lab.originals),
+        sum(len(data) for data in lab.originals.values()),
+    )
+    steps.record_entry(proven, STUDY)
+    said, objects = lab.ledger(), lab.objects()
+    again = transfer(proven)
+    assert again.copy is not None
+    assert again.archive is not None
+    assert (again.copy.copied_files, again.archive.uploaded_files) == (0, 0)
+    assert (lab.ledger(), lab.objects()) == (said, objects)
+
+
+def test_a_copy_that_fails_is_written_down_with_why(opened, lab):
+    (lab.nas / STUDY).write_bytes(b"a file where the copy should be")
+    with pytest.raises(ResourceError):
+        transfer(opened)
+    assert latest(opened).status is Status.FAILED_TRUENAS
+    assert latest(opened).extra["reason"]
+
+
+def test_an_archive_that_fails_costs_only_the_archive(opened, lab, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise UnavailableError("S3 does not answer")
+
+    put = opened.bucket.put
+    monkeypatch.setattr(opened.bucket, "put", refuse)
+    done = transfer(opened)
+    assert done.copy is not None
+    with pytest.raises(UnavailableError, match="does not answer"):
+        steps.refuse_unarchived(done)
+    assert latest(opened).status is Status.FAILED_S3
+    assert latest(opened).truenas_verified_at is not None
+    assert latest(opened).s3_verified_at is None
+    monkeypatch.setattr(opened.bucket, "put", put)
+    steps.refuse_unarchived(transfer(opened, copying=False))
+    assert steps.record_entry(opened, STUDY).record.status is Status.COMPLETE
+
+
+def test_another_study_of_an_archived_name_is_never_copied_over_it(complete, lab):
+    opened = complete
+    opened.ledger.append(record(backup_name=OTHER, run_name="the first one", extra={FINGERPRINT_FIELD: "its"}))
+    lab.add_study(OTHER)
+    with pytest.raises(InvalidStudyError, match="the first one is archived under this name"):
+        transfer(opened, study=OTHER)
+    assert not (lab.nas / OTHER).exists()
+    lab.add_study(STUDY.upper())
+    with pytest.raises(InvalidStudyError, match="would become one"):
+        transfer(opened, study=STUDY.upper())
+
+
+def test_a_copy_that_no_record_vouches_for_is_read_again_before_it_is_archived(proven, lab):
+    (month,) = (lab.nas / "_manifest").glob("*.jsonl")
+    month.write_bytes(b"")
+    file = lab.copy / lab.path_of("focus003.bin")
+    flip_bit(file)
+    with pytest.raises(CorruptCopyError, match=file.name):
+        transfer(proven, copying=False)
+    assert latest(proven).status is Status.FAILED_TRUENAS
+    flip_bit(file)
+    done = transfer(proven, copying=False)
+    assert done.copy_read_again
+    assert latest(proven).truenas_verified_at is not None
+
+
+def test_nothing_is_recorded_as_complete_that_was_not_proven_in_both_places(opened):
+    with pytest.raises(LedgerError, match="proven in both places"):
+        steps.record_entry(opened, STUDY)
+    transfer(opened, archiving=False)
+    with pytest.raises(LedgerError, match="proven in both places"):
+        steps.record_entry(opened, STUDY)
+
+
+def test_a_copy_that_changed_since_it_was_proven_is_not_recorded(proven, lab):
+    sidecar = lab.copy / SIDECAR_NAME
+    sidecar.write_bytes(sidecar.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(LedgerError, match="not the one the ledger knows"):
+        steps.record_entry(proven, STUDY)
+    assert latest(proven).status is Status.IN_PROGRESS
+
+
+def test_complete_is_written_once_and_the_mirror_follows(proven, lab):
+    first = steps.record_entry(proven, STUDY)
+    assert first.appended
+    assert (first.failures, first.bad_lines, first.studies) == ((), (), 1)
+    assert proven.ledger.stale_mirrors() == []
+    assert not steps.record_entry(proven, STUDY).appended
+    assert [line["status"] for line in lab.ledger()].count("complete") == 1
+
+
+def test_a_release_is_written_down_and_deletes_only_the_source(complete, lab):
+    released = steps.release(complete, STUDY, {})
+    assert released.file_count == len(lab.originals)
+    assert not lab.study.exists()
+    assert latest(complete).source_deleted_at is not None
+    assert latest(complete).status is Status.COMPLETE
+    assert_nothing_lost(lab)
+
+
+def test_a_study_that_is_not_recorded_as_complete_is_not_released(proven, lab):
+    with pytest.raises(GateError, match="Recorded"):
+        steps.release(proven, STUDY, {})
+    assert lab.study.is_dir()
+
+
+@pytest.mark.parametrize("from_trash", [False, True], ids=["at the source", "in the trash"])
+def test_an_object_that_is_not_what_was_recorded_keeps_the_source_and_takes_the_record_back(complete, lab, from_trash):
+    path = lab.path_of("focus003.bin")
+    data = os.urandom(len(lab.originals[STUDY, path]))
+    lab.server.client().put_object(Bucket=lab.bucket, Key=lab.key(path), Body=data)
+    if from_trash:
+        (lab.source / TRASH).mkdir()
+        lab.study.rename(lab.source / TRASH / f"{STUDY}@20260301T000000000000")
+    with pytest.raises(GateError, match=Path(path).name):
+        steps.release(complete, STUDY, {})
+    assert latest(complete).status is Status.FAILED_S3
+    assert latest(complete).s3_verified_at is None
+    assert_kept(lab)
+
+
+def assert_kept(lab: SmallLab) -> None:
+    """Every file of the study is at the source, or in its trash."""
+    here = lab.study if lab.study.is_dir() else lab.trashed()[0]
+    assert all((here / path).read_bytes() == data for (_, path), data in lab.originals.items())
+
+
+def test_a_release_from_the_trash_needs_a_complete_record(proven, lab):
+    (lab.source / TRASH).mkdir()
+    lab.study.rename(lab.source / TRASH / f"{STUDY}@20260301T000000000000")
+    with pytest.raises(GateError, match="does not say complete"):
+        steps.release(proven, STUDY, {})
+    assert_kept(lab)
+
+
+def test_changes_of_a_study_that_was_never_recorded_cannot_be_accepted(opened):
+    create_ledger(opened)
+    with pytest.raises(LedgerError, match="knows nothing"):
+        steps.accept_changes(opened, STUDY, "fingerprint")
+
+
+def test_accepting_changes_leaves_the_record_of_what_is_proven_as_it_was(complete, lab):
+    steps.accept_changes(complete, STUDY, "as it looks now")
+    before, after = lab.ledger()[-2:]
+    assert after.pop("accepted_fingerprint") == "as it looks now"
+    assert after.pop("accepted_at")
+    assert after == before
