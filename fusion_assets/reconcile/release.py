@@ -40,10 +40,12 @@ class Released:
     Attributes:
         file_count: Files removed.
         total_bytes: Their bytes.
+        sidecar_sha256: Of the sidecar of the copy that stays, as the ledger has it; empty until it was looked up there.
     """
 
     file_count: int
     total_bytes: int
+    sidecar_sha256: str = ""
 
 
 def release_gates(

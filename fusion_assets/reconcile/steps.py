@@ -108,8 +108,8 @@ def validate(lab: Lab, run_name: str) -> Validation:
     )
     if twins := _twins(lab, run_name):
         report = with_clash(report, twins)
-    structure = check_structure(lab.source, run_name, listing.files)
-    return Validation(listing, report, structure, tuple(scan_health_check(listing.files)))
+    structure = check_structure(lab.source, run_name, listing.entries)
+    return Validation(listing, report, structure, tuple(scan_health_check(listing.entries)))
 
 
 def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
@@ -402,9 +402,10 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
             _take_back(lab, record, problems)
             raise GateError(run_name, closed)
         released = release_source(lab.source, run_name, listing)
-    if record:
-        _append(lab, replace(record, source_deleted_at=_now()))
-    return released
+    if record is None:  # no gate is open without a record
+        return released
+    _append(lab, replace(record, source_deleted_at=_now()))
+    return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
 
 
 def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Released:

@@ -24,6 +24,7 @@ from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies import checks, report
 from fusion_assets.studies.lab_resource import LabSource
+from fusion_assets.transfer.errors import TransferError
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.progress import Progress
 from resources.errors import ResourceError, UnavailableError, described
@@ -129,14 +130,18 @@ def build_study_assets(
     def copy_and_archive(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         selected = {key.to_user_string() for key in context.selected_asset_keys}
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
-            done = steps.transfer(
-                here,
-                run_name,
-                copying=checks.TRUENAS_COPY in selected,
-                archiving=checks.S3_ARCHIVE in selected,
-                options=options,
-                progress=progress(run_name, context.log.info),
-            )
+            try:
+                done = steps.transfer(
+                    here,
+                    run_name,
+                    copying=checks.TRUENAS_COPY in selected,
+                    archiving=checks.S3_ARCHIVE in selected,
+                    options=options,
+                    progress=progress(run_name, context.log.info),
+                )
+            except TransferError as error:
+                yield from report.failed_transfer(error, selected)
+                raise
             yield from report.transfer_results(here, done)
             steps.refuse_unarchived(done)
 

@@ -1,13 +1,19 @@
-"""What the steps returned, as Dagster metadata, materializations and check results. No effects."""
+"""What the steps returned, as Dagster metadata, materializations and check results. No effects.
+
+Data versions: the fingerprint of the listing for `validated`, which reads no bytes; for all others the SHA-256 of the
+sidecar, which stands for every byte of the study. The entry in the ledger and the release speak of those same bytes, so
+they have the same version: two assets of a study that differ in it are not about the same data.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
 
+from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.release import GateError, Released
 from fusion_assets.reconcile.steps import Recorded, Transferred, Validation
@@ -28,7 +34,9 @@ from fusion_assets.studies.checks import (
     rule_check,
     table,
 )
+from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, ReadBackError, TransferError
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
+from resources.errors import described
 
 # Metadata of every materialization: whether the step changed anything, or found all as it should be.
 CHANGED = "changed"
@@ -71,8 +79,8 @@ def validation_metadata(found: Validation) -> dict[str, Any]:
     }
 
 
-def transfer_results(lab: Lab, done: Transferred) -> Iterator[dg.MaterializeResult[Any]]:
-    """A materialization and a passed check for each part of a transfer that succeeded."""
+def transfer_results(lab: Lab, done: Transferred) -> Iterator[Any]:
+    """A materialization and a passed check for each part of a transfer that succeeded; a failed one of the archive."""
     if done.copy:
         yield dg.MaterializeResult(
             asset_key=TRUENAS_COPY,
@@ -87,6 +95,8 @@ def transfer_results(lab: Lab, done: Transferred) -> Iterator[dg.MaterializeResu
                 )
             ],
         )
+    if done.archive and isinstance(done.archive.error, ArchiveError):
+        yield _failed_proof(S3_ARCHIVE, S3_COMPLETE, done.archive.error)
     if done.archive and not done.archive.error:
         yield dg.MaterializeResult(
             asset_key=S3_ARCHIVE,
@@ -104,6 +114,28 @@ def transfer_results(lab: Lab, done: Transferred) -> Iterator[dg.MaterializeResu
                 )
             ],
         )
+
+
+def failed_transfer(error: TransferError, selected: Collection[str]) -> Iterator[dg.AssetCheckResult]:
+    """The failed check of a transfer that found other bytes than it must; a place that failed says nothing of them.
+
+    Args:
+        error: Why there is no copy, or no archive.
+        selected: The assets that were to be made; only their checks may be reported.
+    """
+    if isinstance(error, ReadBackError | CorruptCopyError) and TRUENAS_COPY in selected:
+        yield _failed_proof(TRUENAS_COPY, READ_BACK, error)
+    elif isinstance(error, ArchiveError | CorruptCopyError) and S3_ARCHIVE in selected:
+        yield _failed_proof(S3_ARCHIVE, S3_COMPLETE, error)
+
+
+def _failed_proof(asset: str, check: str, error: TransferError) -> dg.AssetCheckResult:
+    rows = [{"path": path} for path in error.paths]
+    return check_result(asset, check, passed=False, metadata={"why": described(error), "not proven": table(rows)})
+
+
+def _data_version(sidecar_sha256: str) -> dg.DataVersion | None:
+    return dg.DataVersion(sidecar_sha256) if sidecar_sha256 else None
 
 
 def _copy_metadata(lab: Lab, copy: CopyOutcome) -> dict[str, Any]:
@@ -161,6 +193,7 @@ def ledger_results(done: Recorded) -> Iterator[Any]:
     record = done.record
     yield dg.MaterializeResult(
         asset_key=MANIFEST_ENTRY,
+        data_version=_data_version(str(record.extra.get(SIDECAR_FIELD, ""))),
         metadata={
             CHANGED: done.appended,
             "status": record.status.value,
@@ -188,6 +221,7 @@ def release_results(released: Released) -> Iterator[Any]:
     yield check_result(SOURCE_RELEASED, SOURCE_UNCHANGED, passed=True)
     yield dg.MaterializeResult(
         asset_key=SOURCE_RELEASED,
+        data_version=_data_version(released.sidecar_sha256),
         metadata={
             CHANGED: True,
             "files": released.file_count,
