@@ -136,11 +136,14 @@ def test_several_processes_and_threads_write_at_once_and_lose_nothing(home, pyth
 def test_a_forked_child_uses_connections_of_its_own(home):
     with dg.DagsterInstance.get() as instance:
         run(instance, "before")
+        with instance.event_log_storage.index_connection() as connection:
+            kept = connection.engine
         child = os.fork()
         if not child:
             try:
                 instance.add_dynamic_partitions("studies", ["child"])
-                os._exit(0)
+                with instance.event_log_storage.index_connection() as connection:
+                    os._exit(connection.engine is kept)
             finally:
                 os._exit(1)  # never a second pytest
         for number in range(20):
