@@ -12,6 +12,7 @@ import argparse
 import os
 import statistics
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from benchmarks.contenders import CREDENTIALS
@@ -66,7 +67,7 @@ def measure_size(work: Path, count: int, studies: int) -> tuple[str, ...]:
         (nas / next(iter(lab.ledger.read().records))).mkdir()
         for month in lab.ledger.stale_mirrors():
             lab.ledger.mirror(month)
-        timings = [timed(lambda name=name: without_dagster(lab, name)) for name in names][2:]  # type: ignore[misc]  # bound
+        timings = [timed(partial(without_dagster, lab, name)) for name in names][2:]
     with open_lab(lab.config) as again:
         return (f"{count:,}", *whole(timings), *reading(again))
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -33,7 +34,9 @@ from fusion_assets.config import Config
 from fusion_assets.partitions import partition_key, studies
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.lab import Lab, open_lab
-from fusion_assets.reconcile.plan import Step
+from fusion_assets.reconcile.observe import observe_study
+from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
+from fusion_assets.studies.apply import Applier
 from fusion_assets.studies.lab_resource import OpenLab
 
 HEADINGS = ("", "s (median)", "range", "CPU s (median)")
@@ -73,17 +76,27 @@ def timed(do: Callable[[], object]) -> Timing:
     return time.perf_counter() - began, time.process_time() - cpu_began
 
 
-def measure_runs(config: Config, home: Path, names: list[str]) -> tuple[list[Timing], list[Timing]]:
-    """Every other study with Dagster, the ones between without; the first of each is not counted."""
-    alone, orchestrated = [], []
+def applied(applier: Applier, plan: StudyPlan) -> None:
+    """A study as `fusion apply` treats it: locks, the run, and a look afterwards whether all is as declared."""
+    (recap,) = applier.apply((plan,)).values()
+    assert not recap.failed
+
+
+def measure_runs(config: Config, home: Path, names: list[str]) -> tuple[list[Timing], ...]:
+    """Studies in turn without Dagster, as a run, and by `apply`; the first of each is not counted."""
+    alone, orchestrated, whole = [], [], []
     with open_lab(config) as lab, dagster_instance(home) as instance:
         Path(lab.config.manifest_root).mkdir(exist_ok=True)
-        job = build_defs(config, resources={"lab": OpenLab(lab)}).resolve_job_def("archive_study")
+        definitions = build_defs(config, resources={"lab": OpenLab(lab)})
+        job = definitions.resolve_job_def("archive_study")
+        applier = Applier(definitions, instance, lab, {}, tell=lambda _: None, warn=print)
         instance.add_dynamic_partitions(str(studies.name), [partition_key(name) for name in names])
-        for first, second in zip(names[::2], names[1::2], strict=True):
-            alone.append(timed(lambda name=first: without_dagster(lab, name)))  # type: ignore[misc]  # a default is bound
-            orchestrated.append(timed(lambda name=second: with_dagster(job, instance, name)))  # type: ignore[misc]
-    return alone[1:], orchestrated[1:]
+        for first, second, third in zip(names[::3], names[1::3], names[2::3], strict=True):
+            plan = plan_study(Desired(delete_source=False), observe_study(lab, third, {}))
+            alone.append(timed(partial(without_dagster, lab, first)))
+            orchestrated.append(timed(partial(with_dagster, job, instance, second)))
+            whole.append(timed(partial(applied, applier, plan)))
+    return alone[1:], orchestrated[1:], whole[1:]
 
 
 def loading(config: Path, log: Path) -> list[Timing]:
@@ -110,10 +123,10 @@ def main() -> None:
     os.environ.update(CREDENTIALS)
     others = Others()
     work = fresh(options.work.absolute() / "orchestration")
-    names = make_lab(fresh(work / "source"), 2 * (options.studies + 1))
+    names = make_lab(fresh(work / "source"), 3 * (options.studies + 1))
     with s3_server() as server:
         config = lab_config(work / "source", fresh(work / "nas"), server.endpoint)
-        alone, orchestrated = measure_runs(config, work / "home", names)
+        alone, orchestrated, whole = measure_runs(config, work / "home", names)
     overhead = [
         (with_wall - wall, with_cpu - cpu)
         for (wall, cpu), (with_wall, with_cpu) in zip(alone, orchestrated, strict=True)
@@ -125,6 +138,7 @@ def main() -> None:
         row("a trivial study, steps alone", alone),
         row("the same as a Dagster run in-process", orchestrated),
         row("**what Dagster adds**", overhead),
+        row("the same by `apply`: with locks and a look afterwards", whole),
         row("loading the definitions in a fresh Python", loading(work / "config.toml", work / "log")),
     ]
     machine = f"{describe(work)}; others used {others.cores():.2f} cores meanwhile"
