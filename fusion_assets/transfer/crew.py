@@ -120,12 +120,16 @@ class Crew:
     def _useful_threads(
         self, source: Iterable[Item], work: Callable[[Item, memoryview], None], buffer: memoryview
     ) -> int:
-        """Try some items in this thread, and see into how many threads' computing its waiting could be divided."""
-        began, computed_before = time.perf_counter(), time.thread_time()
-        self._drain(islice(source, _TRIED_ALONE), work, buffer, SimpleQueue())
-        self._stop.check()
-        computed, took = time.thread_time() - computed_before, time.perf_counter() - began
-        return round(took / max(computed, took / 100, 1e-6)) + 1
+        """Try some items in this thread, and see how many threads could compute while one waits."""
+        useful = float(len(self._threads))
+        for item in islice(source, _TRIED_ALONE):
+            began, computed_before = time.perf_counter(), time.thread_time()
+            self._drain([item], work, buffer, SimpleQueue())
+            self._stop.check()
+            computed = time.thread_time() - computed_before
+            # The least of all: on a busy machine a thread also waits for the processor, and more threads do not help.
+            useful = min(useful, (time.perf_counter() - began) / max(computed, 1e-6))
+        return max(1, round(useful))
 
     def close(self) -> None:
         """Let the threads end, and wait for them."""

@@ -18,6 +18,7 @@ from fusion_assets.transfer.plan import CORRUPT_SUFFIX, KeptBatch
 from fusion_assets.transfer.proof import FileProof, multipart_proof
 from fusion_assets.transfer.readback import NasFailure
 from fusion_assets.transfer.session import Session
+from fusion_assets.transfer.small import run_small
 from fusion_assets.transfer.upload import Archive, Upload
 from resources.errors import ResourceError
 from resources.storage import Reader
@@ -30,7 +31,7 @@ def archive_kept(session: Session, batch: KeptBatch) -> None:
     options = session.options
     with session.meter.timing("upload"):
         if all(options.is_small(proof.size) for proof in batch.files):
-            session.provers.run(batch.files, partial(_archive_small, session), buffer_size=options.buffer_size)
+            run_small(session.provers, batch.files, partial(_archive_small, session))
         else:
             for proof in batch.files:
                 _archive_large(session, proof)

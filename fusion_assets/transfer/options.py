@@ -18,8 +18,8 @@ class TransferOptions:
     Attributes:
         part_size: Bytes of a multipart object's parts, as wished for; files up to this long go in one PUT.
         workers: Threads that copy.
-        upload_workers: Threads that read back and upload. More than `workers`, because each waits for a server's
-            answer most of the time.
+        upload_workers: Threads that read back and upload, at the most. More than `workers`, because each waits for a
+            server's answer most of the time; large files use as many as there is memory for.
         bandwidth_limit: Bytes per second read from where the bytes come from; None for no limit.
         buffer_size: Bytes of one buffer. Files that fit are "small" and travel whole, in batches; larger ones in
             pieces of this size. 4 MiB is where SMB and O_DIRECT stop getting faster.
@@ -32,7 +32,7 @@ class TransferOptions:
 
     part_size: int = 16 * MIB
     workers: int = 4
-    upload_workers: int = 8
+    upload_workers: int = 16
     bandwidth_limit: float | None = None
     buffer_size: int = 4 * MIB
     memory: int = 64 * MIB

@@ -10,15 +10,18 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from fusion_assets.transfer.checksums import read_small
-from fusion_assets.transfer.crew import Crew, Item
+from fusion_assets.transfer.crew import Crew
 from fusion_assets.transfer.errors import ReadBackError
 from fusion_assets.transfer.plan import same_file
 from fusion_assets.transfer.proof import FileProof
 from fusion_assets.transfer.session import Session
 from resources.errors import NotFoundError
 from resources.storage import Entry
+
+SmallFile = TypeVar("SmallFile", Entry, FileProof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,17 @@ def copy_small(session: Session, files: Sequence[Entry]) -> CopiedSmall:
     """Copy a batch; files that changed meanwhile are noted and left out."""
     copied: list[FileProof] = []
     with session.meter.timing("copy"):
-        _run(session, session.copiers, files, partial(_copy, session, copied))
+        run_small(session.copiers, files, partial(_copy, session, copied))
     with session.meter.timing("flush"):
         session.nas.flush(tuple(session.partial_path(proof.path) for proof in copied))
     return CopiedSmall(copied)
 
 
-def _run(session: Session, crew: Crew, files: Sequence[Item], work: Callable[[Item, memoryview], None]) -> None:
-    crew.run(files, work, buffer_size=session.options.buffer_size, mostly_python=True)
+def run_small(crew: Crew, files: Sequence[SmallFile], work: Callable[[SmallFile, memoryview], None]) -> None:
+    """Do `work(file, buffer)` for every file; each buffer is longer than any of them."""
+    # No longer than needed: then the memory reaches for every thread, and over a slow network all are useful.
+    longest = max((file.size for file in files), default=0)
+    crew.run(files, work, buffer_size=longest + 1, mostly_python=True)
 
 
 def _copy(session: Session, copied: list[FileProof], entry: Entry, buffer: memoryview) -> None:
@@ -68,10 +74,10 @@ def _read_source(session: Session, entry: Entry, buffer: memoryview) -> memoryvi
 def prove_small(session: Session, batch: CopiedSmall) -> None:
     """Read a batch back, upload it if it is to be archived, record it, and give it its final names."""
     with session.meter.timing("read back"):
-        _run(session, session.provers, batch.files, partial(_prove, session))
+        run_small(session.provers, batch.files, partial(_prove, session))
     with session.meter.timing("finish"):
         session.record(batch.files)
-        _run(session, session.provers, batch.files, partial(_rename, session))
+        run_small(session.provers, batch.files, partial(_rename, session))
     session.meter.done(len(batch.files))
 
 
