@@ -14,9 +14,11 @@ from pathlib import Path
 
 import click
 
-from cli.run import prepare_instance
+from cli.run import dagster_instance, prepare_instance
 from cli.settings import HOME_VARIABLE, Settings, global_options, state_folder
 from fusion_assets.config import CONFIG_VARIABLE, Config
+from fusion_assets.reconcile.lab import open_lab, source_studies, trashed_studies
+from resources.errors import ResourceError, described
 
 DEFAULT_PORT = 3000
 _STOP_SECONDS = 15
@@ -26,7 +28,10 @@ _STOP_SECONDS = 15
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="On 127.0.0.1.")
 @global_options
 def command(port: int) -> None:
-    """Serve the Dagster UI of the configured lab, with the daemon that runs backfills, until interrupted."""
+    """Serve the Dagster UI of the configured lab, with the daemon that runs backfills, until interrupted.
+
+    It lists the studies that are at the source now, and all that any run has seen.
+    """
     config = click.get_current_context().ensure_object(Settings).load()
     sys.exit(serve(config, port))
 
@@ -45,6 +50,7 @@ def serve(config: Config, port: int, environment: Mapping[str, str] | None = Non
         The exit code: 0 after an interrupt, else that of the process that ended by itself.
     """
     folder = prepare_instance(state_folder(config))
+    _list_studies(config, folder)
     environment = {
         **os.environ,
         **(environment or {}),
@@ -71,6 +77,21 @@ def serve(config: Config, port: int, environment: Mapping[str, str] | None = Non
             process.terminate()
         for process in processes:
             _await_end(process)
+
+
+def _list_studies(config: Config, folder: Path) -> None:
+    """Give every study at the source a partition, so that the UI can run it; without a source, it has those it had."""
+    try:
+        with open_lab(config) as lab:
+            names = {*source_studies(tuple(lab.source.list())), *trashed_studies(lab)}
+    except ResourceError as error:
+        click.echo(f"warning: {described(error)}; the UI shows the studies it knows already", err=True)
+        return
+    from fusion_assets.partitions import partition_key, studies
+
+    with dagster_instance(folder) as instance:
+        if names:
+            instance.add_dynamic_partitions(str(studies.name), sorted(map(partition_key, names)))
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:

@@ -64,7 +64,7 @@ def LogProgress(study: str, log: Callable[[str], None]) -> Callable[[Progress], 
 
 def build_study_assets(
     config: Config, *, progress: ProgressFactory = LogProgress, retry_seconds: float = RETRY_SECONDS
-) -> list[dg.AssetsDefinition]:
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The five assets of a study for one lab.
 
     Args:
@@ -142,7 +142,7 @@ def build_study_assets(
             except TransferError as error:
                 yield from report.failed_transfer(error, selected)
                 raise
-            yield from report.transfer_results(here, done)
+            yield from report.transfer_results(here, run_name, done)
             steps.refuse_unarchived(done)
 
     @dg.asset(
@@ -166,7 +166,6 @@ def build_study_assets(
         deps=[checks.MANIFEST_ENTRY],
         check_specs=checks.RELEASE_CHECKS,
         kinds={"smb"},
-        output_required=False,
         pool="s3",
         group_name=GROUP,
         owners=_OWNERS,
@@ -174,10 +173,6 @@ def build_study_assets(
         description="The source is gone from the instrument, after every gate was found open at that moment.",
     )
     def source_released(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
-        if not config.backup.delete_source:
-            context.log.info("backup.delete_source is false: the source stays")
-            yield report.kept_by_config()
-            return
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             try:
                 released = steps.release(here, run_name, _memory(context, run_name))
@@ -186,7 +181,22 @@ def build_study_assets(
                 raise
             yield from report.release_results(released)
 
-    return [validated, copy_and_archive, manifest_entry, source_released]
+    return [validated, copy_and_archive, manifest_entry, source_released if config.backup.delete_source else _kept()]
+
+
+def _kept() -> dg.AssetSpec:
+    """The release of a lab that keeps its sources: seen in the lineage, but nothing that could be run, or be missing.
+
+    As an asset that runs and makes nothing it would turn every backfill red, for Dagster counts what was not made.
+    """
+    return dg.AssetSpec(
+        checks.SOURCE_RELEASED,
+        deps=[checks.MANIFEST_ENTRY],
+        partitions_def=studies,
+        group_name=GROUP,
+        owners=_OWNERS,
+        description="The source stays at the instrument: delete_source is false in [backup] of config.toml.",
+    )
 
 
 def _transfer_options(config: Config) -> TransferOptions:

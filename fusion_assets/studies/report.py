@@ -79,12 +79,12 @@ def validation_metadata(found: Validation) -> dict[str, Any]:
     }
 
 
-def transfer_results(lab: Lab, done: Transferred) -> Iterator[Any]:
+def transfer_results(lab: Lab, run_name: str, done: Transferred) -> Iterator[Any]:
     """A materialization and a passed check for each part of a transfer that succeeded; a failed one of the archive."""
     if done.copy:
         yield dg.MaterializeResult(
             asset_key=TRUENAS_COPY,
-            metadata=_copy_metadata(lab, done.copy),
+            metadata=_copy_metadata(lab, run_name, done.copy),
             data_version=dg.DataVersion(done.copy.sidecar_sha256),
             check_results=[
                 check_result(
@@ -100,7 +100,7 @@ def transfer_results(lab: Lab, done: Transferred) -> Iterator[Any]:
     if done.archive and not done.archive.error:
         yield dg.MaterializeResult(
             asset_key=S3_ARCHIVE,
-            metadata=_archive_metadata(lab, done.archive),
+            metadata=_archive_metadata(lab, run_name, done.archive),
             data_version=dg.DataVersion(done.archive.sidecar_sha256),
             check_results=[
                 check_result(
@@ -138,7 +138,7 @@ def _data_version(sidecar_sha256: str) -> dg.DataVersion | None:
     return dg.DataVersion(sidecar_sha256) if sidecar_sha256 else None
 
 
-def _copy_metadata(lab: Lab, copy: CopyOutcome) -> dict[str, Any]:
+def _copy_metadata(lab: Lab, run_name: str, copy: CopyOutcome) -> dict[str, Any]:
     return {
         CHANGED: copy.copied_files > 0,
         "files": copy.files,
@@ -154,12 +154,12 @@ def _copy_metadata(lab: Lab, copy: CopyOutcome) -> dict[str, Any]:
         "read back": copy.read_back_claim,
         "not copied": table([{"path": path, "kind": kind} for path, kind in copy.skipped]),
         "unknown on the NAS": table([{"path": path} for path in copy.extra]),
-        "copy": dg.MetadataValue.path(lab.truenas.root),
+        "copy": dg.MetadataValue.path(lab.truenas.location(lab.config.backup_name(run_name))),
         "sidecar sha256": copy.sidecar_sha256,
     }
 
 
-def _archive_metadata(lab: Lab, archive: ArchiveOutcome) -> dict[str, Any]:
+def _archive_metadata(lab: Lab, run_name: str, archive: ArchiveOutcome) -> dict[str, Any]:
     return {
         CHANGED: archive.uploaded_files > 0,
         "objects": archive.files,
@@ -170,7 +170,7 @@ def _archive_metadata(lab: Lab, archive: ArchiveOutcome) -> dict[str, Any]:
         "proved by download": archive.proved_by_download,
         "MB/s": round(archive.mb_per_second, 1),
         "seconds": round(archive.seconds, 3),
-        "archive": dg.MetadataValue.url(lab.bucket.uri),
+        "archive": dg.MetadataValue.url(lab.bucket.object_uri(lab.config.backup_name(run_name))),
         "sidecar sha256": archive.sidecar_sha256,
     }
 
@@ -208,12 +208,6 @@ def gates_closed(error: GateError) -> dg.AssetCheckResult:
     """Which gates kept a source from being deleted, and what was observed instead."""
     rows = [{"gate": gate, "observed": observed} for gate, observed in error.gates.items()]
     return check_result(SOURCE_RELEASED, SOURCE_UNCHANGED, passed=False, metadata={"closed gates": table(rows)})
-
-
-def kept_by_config() -> dg.AssetCheckResult:
-    """Nothing was to be deleted, so no gate was looked at; Dagster wants a word on every check of a step that ran."""
-    metadata = {"not looked at": "backup.delete_source is false: the source stays"}
-    return check_result(SOURCE_RELEASED, SOURCE_UNCHANGED, passed=True, metadata=metadata)
 
 
 def release_results(released: Released) -> Iterator[Any]:

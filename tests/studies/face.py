@@ -81,7 +81,7 @@ class Face:
             job.execute_in_process(
                 instance=self.instance,
                 partition_key=partition_key(study),
-                asset_selection=[dg.AssetKey(asset) for asset in assets or ALL],
+                asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
