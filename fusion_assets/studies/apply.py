@@ -23,6 +23,7 @@ from resources.errors import ResourceError, described
 
 # Copy and record, then release; a third round would only repeat what did not help.
 _MAX_ROUNDS = 3
+_INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 
 
 class Applier:
@@ -112,6 +113,8 @@ class Applier:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
         done = {step: _result_of(result, step) for step in plan.actions}
         failure = _failure(result)
         # Of a run that failed, one step did: the first that made nothing, or, where a check failed after it, the last.
@@ -137,6 +140,12 @@ def _result_of(result: dg.ExecuteInProcessResult, step: Step) -> Result:
             changed = event.materialization.metadata.get(CHANGED)
             return "changed" if changed is not None and changed.value else "ok"
     return "skipped"
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C or a polite kill ended it: Dagster makes that a failed run, and the next study would begin."""
+    errors = [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
+    return any(error and error.cls_name in _INTERRUPTIONS for error in errors)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str | None:

@@ -199,7 +199,7 @@ delete_source = {str(delete_source).lower()}
                 start_new_session=True,
             )
 
-    def kill_when(self, happened: Callable[[], bool], *arguments: str, seconds: float = 60) -> bool:
+    def kill_when(self, happened: Callable[[], bool], *arguments: str, seconds: float = 120) -> bool:
         """Start a command and kill -9 it as soon as something happened.
 
         Returns:

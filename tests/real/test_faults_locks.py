@@ -159,16 +159,22 @@ def test_a_crash_leaves_two_locks_and_one_command_removes_both(lab: SmallLab) ->
 
 
 @pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_stopped_politely_leaves_no_lock(lab: SmallLab, polite: signal.Signals) -> None:
+def test_a_run_that_is_stopped_politely_begins_no_other_study_and_leaves_no_lock(
+    lab: SmallLab, polite: signal.Signals
+) -> None:
+    lab.add_study(OTHER)
     process = _start_and_wait_for(lab, lambda: _copy_has_begun(lab), "apply", "--yes")
     process.send_signal(polite)
-    assert process.wait(60) not in (0, -polite)
+    assert process.wait(60) == 130
+    assert "run the same command again" in (lab.folder / "killed.log").read_text()
     assert not (lab.study / LOCK).exists()
     assert not _backup_lock(lab).exists()
+    assert not (lab.nas / OTHER).exists(), "it went on with the next study"
     assert_nothing_lost(lab)
     lab.write_config()
     assert lab.apply().failed == 0
     assert_completed(lab)
+    assert_completed(lab, study=OTHER)
 
 
 def test_nobody_can_step_in_between_two_steps_of_a_study(lab: SmallLab) -> None:
