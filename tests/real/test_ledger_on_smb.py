@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.manifest.ledger import LOCK_NAME, Ledger
-from fusion_assets.reconcile.locks import find_locks, study_lock, unlock
+from fusion_assets.reconcile.locks import (
+    LOCKS,
+    backup_lock,
+    find_backup_lock,
+    find_locks,
+    locked_backups,
+    study_lock,
+    unlock,
+)
 from fusion_assets.standard.listing import LOCK_NAME as STUDY_LOCK
 from resources.lockfile import LockHeldError, new_lock, take
 from resources.process import this_host
@@ -100,7 +108,19 @@ def test_a_study_on_the_instruments_share_is_locked_found_and_unlocked(share):
     (found,) = find_locks(share.storage, ["study"])
     assert this_host() in str(found)
     assert found.state.alive is False, "it is older than this process"
-    assert unlock(share.storage, "study").removed
+    assert unlock(share.storage, share.storage, run_name="study", backup_name="study").removed
+    assert not (share.disk / "study" / STUDY_LOCK).exists()
+
+
+def test_a_backup_on_a_share_is_locked_and_taken_over_from_a_worker_that_is_gone(share):
+    share.storage.make_directory(LOCKS)
+    gone = new_lock(f"{LOCKS}/study.lock", now=datetime(2026, 1, 5, tzinfo=UTC))  # older than this process
+    take(share.storage, gone)
+    assert find_backup_lock(share.storage, "study", "study") is None
+    with backup_lock(share.storage, "study", "study"):
+        assert locked_backups(share.storage) == {"study"}
+        assert (share.disk / LOCKS / "study.lock").read_bytes() != gone.content
+    assert locked_backups(share.storage) == frozenset()
 
 
 def test_a_locked_study_on_a_share_can_be_moved_to_the_trash(share):
