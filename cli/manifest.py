@@ -10,7 +10,7 @@ import click
 from cli.output import print_json
 from cli.settings import Settings, format_option, global_options
 from fusion_assets.manifest.fold import LedgerView, fold
-from fusion_assets.reconcile.lab import create_ledger, open_lab
+from fusion_assets.reconcile.lab import check_truenas, create_ledger, open_lab
 
 
 @click.group()
@@ -59,6 +59,8 @@ def _read_month(file: Path) -> LedgerView:
 def _read_configured() -> LedgerView:
     settings = click.get_current_context().ensure_object(Settings)
     with open_lab(settings.load()) as lab:
+        if not lab.ledger.exists():
+            check_truenas(lab)  # an empty ledger of a NAS that is not mounted would read like one of a new lab
         return lab.ledger.read()
 
 

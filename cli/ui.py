@@ -6,6 +6,7 @@ For looking and for small labs; a production host runs the same two commands as 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +34,22 @@ def command(port: int) -> None:
     It lists the studies that are at the source now, and all that any run has seen.
     """
     config = click.get_current_context().ensure_object(Settings).load()
+    refuse_taken_port(port)
     sys.exit(serve(config, port))
+
+
+def refuse_taken_port(port: int) -> None:
+    """Say so before anything is started, and not in the webserver's words.
+
+    Raises:
+        click.UsageError: Another program listens there.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the webserver does: a port just left is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise click.UsageError(f"port {port} cannot be used ({error.strerror}); name another by --port") from error
 
 
 def serve(config: Config, port: int, environment: Mapping[str, str] | None = None) -> int:

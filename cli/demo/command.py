@@ -23,7 +23,7 @@ from cli.failure_mail import failed_studies, mail_failure
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.run import reconciling
 from cli.settings import Settings, global_options, state_folder
-from cli.ui import DEFAULT_PORT, serve
+from cli.ui import DEFAULT_PORT, refuse_taken_port, serve
 from fusion_assets.config import load_config
 from fusion_assets.reconcile.recap import Recap, total
 
@@ -67,6 +67,8 @@ def command(folder: Path, port: int, *, serving: bool) -> None:
 
     Run it twice: the second run changes nothing. Nothing outside FOLDER is touched.
     """
+    if serving:
+        refuse_taken_port(port)
     if shutil.disk_usage(folder.absolute().parent).free < _NEEDED_BYTES:
         raise click.UsageError(f"the demonstration needs {_NEEDED_BYTES // 1024**3} GiB free at {folder.absolute()}")
     folder.mkdir(parents=True, exist_ok=True)

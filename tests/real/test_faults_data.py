@@ -490,3 +490,14 @@ def test_a_ledger_that_was_lost_with_its_mirror_is_written_anew_from_copies_that
     after = archived.ledger()[-1]
     for name in ("backup_name", "run_name", "file_count", "total_bytes", "sidecar_sha256", "status"):
         assert after[name] == before[name]
+
+
+def test_a_study_in_cold_storage_is_released_without_reading_anything_back_from_there(lab: SmallLab) -> None:
+    lab.write_config()
+    lab.config.write_text(lab.config.read_text().replace("[backup]", "storage_class = 'DEEP_ARCHIVE'\n[backup]"))
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert not lab.study.exists()
+    found = lab.server.client().head_object(Bucket=lab.bucket, Key=lab.key("_checksums.sha256"))
+    assert found["StorageClass"] == "DEEP_ARCHIVE"
+    assert lab.apply().changed == 0

@@ -85,3 +85,19 @@ def test_a_study_that_needs_a_person_is_told_with_the_reason_also_to_programs(
     assert (told["study"], told["result"]) == (STUDY, "failed")
     assert "notes.txt" in told["message"]
     assert "notes.txt" in lab.fusion(*command).stdout
+
+
+def test_the_ledger_of_a_nas_that_is_not_mounted_is_not_an_empty_one(lab: SmallLab) -> None:
+    assert "0 studies" in lab.fusion("manifest", "show").stdout
+    lab.write_config(truenas=str(lab.folder / "not-mounted"))
+    done = lab.fusion("manifest", "show")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mounted" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_started(lab: SmallLab) -> None:
+    port = lab.server.port
+    done = lab.fusion("ui", "--port", str(port))
+    assert done.returncode == 2
+    assert f"port {port} cannot be used" in done.stderr
+    assert not (lab.folder / ".fusion").exists()
