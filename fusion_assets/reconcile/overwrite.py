@@ -98,8 +98,8 @@ def changed_files(proven: Record, listing: Listing, copy: CopyFacts) -> tuple[st
     """The proven files that are not at the source any more as they were, those that are gone not among them.
 
     The ledger keeps one fingerprint of all files. Where the proven ones alone give it, none of them changed, whatever
-    was added, and whatever became of the copy. Else each is compared with its copy, which kept its time; one whose copy
-    is missing cannot be compared, and counts as changed.
+    was added, and whatever became of the copy. Else each is compared with its copy, which kept its time. Where none
+    differs, those whose copy is missing are suspected: something changed, and nothing shows that it was not they.
 
     Args:
         proven: The last record that says ``complete``.
@@ -110,7 +110,8 @@ def changed_files(proven: Record, listing: Listing, copy: CopyFacts) -> tuple[st
     known = tuple(entry for entry in listing.files if entry.path in checksums)
     if Listing(listing.name, known).fingerprint() == proven.extra.get(FINGERPRINT_FIELD):
         return ()
-    return tuple(e.path for e in known if e.path not in copy.files or not same_file(e, copy.files[e.path]))
+    differing = tuple(e.path for e in known if e.path in copy.files and not same_file(e, copy.files[e.path]))
+    return differing or tuple(entry.path for entry in known if entry.path not in copy.files)
 
 
 def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> str | None:
