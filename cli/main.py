@@ -7,6 +7,7 @@ when it is used, so that `fusion validate` does not wait for Dagster or boto3.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -73,7 +74,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     settings = Settings()
     try:
-        code = cli.main(standalone_mode=False, obj=settings)
+        # click knows terminals and pipes, but not https://no-color.org
+        code = cli.main(standalone_mode=False, obj=settings, color=False if os.environ.get("NO_COLOR") else None)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

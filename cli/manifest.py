@@ -18,7 +18,7 @@ def command() -> None:
     """Read the ledger of archived studies."""
 
 
-@command.command()
+@command.command(short_help="Show the latest record of every study.")
 @click.argument("file", required=False, type=click.Path())
 @format_option
 @global_options
@@ -36,7 +36,7 @@ def show(file: str | None, output: str) -> None:
     sys.exit(1 if view.bad_lines else 0)
 
 
-@command.command()
+@command.command(short_help="Bring the ledger back from its mirror in S3.")
 @global_options
 def restore() -> None:
     """Bring the ledger back from its mirror in S3, after the NAS lost it. What the NAS still has is kept."""
@@ -69,9 +69,8 @@ def _print_view(view: LedgerView) -> None:
     for name, record in sorted(view.records.items()):
         released = "released" if record.source_deleted_at else ""
         size = f"{record.file_count:>7} files {record.total_bytes:>16,} bytes"
-        click.echo(
-            f"{name:<{width}}  {record.status.value:<17} {size}  {record.completed_at or '':<25} {released}".rstrip()
-        )
+        completed = f"{record.completed_at:%Y-%m-%d %H:%M} UTC" if record.completed_at else ""
+        click.echo(f"{name:<{width}}  {record.status.value:<17} {size}  {completed:<20} {released}".rstrip())
     for bad in view.bad_lines:
         click.echo(click.style(f"bad line: {bad}", fg="red"), err=True)
     click.echo(f"\n{len(view.records)} studies, {len(view.bad_lines)} bad lines")

@@ -24,7 +24,7 @@ def command() -> None:
     """Mails about what went wrong: who gets them, and whether they arrive."""
 
 
-@command.command("list-subscribers")
+@command.command("list-subscribers", short_help="Show who is mailed about each event.")
 @click.option("--event", type=_EVENTS, default=None, help="Only this event.")
 @format_option
 @global_options
@@ -52,7 +52,7 @@ def list_subscribers(event: str | None, output: str) -> None:
         click.echo("note: mails are switched off: set enabled = true in [notify] of config.toml")
 
 
-@command.command("test")
+@command.command("test", short_help="Send a test mail to an event's subscribers.")
 @click.option("--event", type=_EVENTS, required=True, help="Whose subscribers get the mail.")
 @click.option("--dry-run", is_flag=True, help="Show the mail; connect to nothing.")
 @global_options

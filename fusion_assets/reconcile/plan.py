@@ -158,6 +158,8 @@ def why_nothing(plan: StudyPlan) -> str:
         if not condition.is_true and not (name is Name.SOURCE_RELEASED and condition.status is Status.FALSE):
             return f"{name.value} is {condition.status.value}: {condition.reason} {condition.message}".rstrip()
     released = plan.observed.conditions[Name.SOURCE_RELEASED]
+    if plan.verdict is Verdict.SETTLED and plan.observed.at_source:
+        return "proven in both places and recorded; the source stays, as delete_source = false says"
     return released.message or released.reason
 
 

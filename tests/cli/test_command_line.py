@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.main import main
+from tests.manifest.records import record
 
 STUDY = "20260105_WW_HCC_run1"
 
@@ -114,3 +117,27 @@ def test_both_names_of_the_command_are_installed() -> None:
         script = Path(sys.executable).with_name(name)
         done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
         assert "fusion" in done.stdout
+
+
+def test_a_month_of_the_ledger_is_a_table_with_the_day_each_study_was_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    month = tmp_path / "2026-06.jsonl"
+    completed = record(completed_at=datetime(2026, 6, 7, 8, 9, tzinfo=UTC))
+    month.write_bytes(completed.to_line() + b"\n")
+    assert fusion(monkeypatch, "manifest", "show", month) == 0
+    (line, *_) = capsys.readouterr().out.splitlines()
+    assert line.startswith(completed.backup_name)
+    assert "2026-06-07 08:09 UTC" in line
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colours_are_left_out_where_nobody_wants_them(study: Path, no_color: str) -> None:
+    leader, follower = os.openpty()  # a terminal, as a person has it
+    argv = [Path(sys.executable).with_name("fusion"), "validate", "study", study]
+    subprocess.run(argv, env={**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}, stdout=follower, check=True)
+    os.close(follower)
+    printed = os.read(leader, 4096)
+    os.close(leader)
+    assert b"ok" in printed
+    assert (b"\x1b[" in printed) is not bool(no_color)
