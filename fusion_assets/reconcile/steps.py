@@ -1,4 +1,4 @@
-"""Carry out one step of a plan on one study, and write down in the ledger how far it came.
+"""Carry out one step of a plan on one study, and have the ledger say how far it came (`entries`).
 
 No Dagster here: `studies` calls these and reports what they return. Each step looks at the world again before it acts,
 so that it can be run alone, twice, or after a crash. Each returns plain data, or raises: `InvalidStudyError` for what
@@ -8,7 +8,6 @@ only a person can cure, a transfer error or `ResourceError` for the rest.
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,15 +15,21 @@ from datetime import UTC, datetime
 
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
-from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
+from fusion_assets.reconcile.entries import (
+    append,
+    append_failure,
+    append_once,
+    draft_record,
+    says_complete,
+    with_proofs,
+)
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD, is_proven
 from fusion_assets.reconcile.lab import (
     Lab,
     check_copies_there,
-    create_ledger,
     is_at_source,
     source_studies,
     trashed_studies,
@@ -34,7 +39,6 @@ from fusion_assets.reconcile.overwrite import (
     ACCEPTED_AT_FIELD,
     ACCEPTED_FIELD,
     FINGERPRINT_FIELD,
-    accepted,
     last_complete,
     name_taken,
     proven_otherwise,
@@ -53,10 +57,7 @@ from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
-from resources.errors import NotFoundError, ResourceError, described
-
-# A field the ledger carries beyond the fixed ones: the machine that did the work.
-HOST_FIELD = "host"
+from resources.errors import NotFoundError, ResourceError
 
 
 class InvalidStudyError(Exception):
@@ -127,8 +128,8 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
         return
     first, *more = validation.problems
     reason = f"{first} (and {len(more)} more)" if more else first
-    draft = _draft(lab, run_name, validation.listing)
-    _append_once(lab, replace(draft, status=Status.FAILED_VALIDATION, extra={**draft.extra, REASON_FIELD: reason}))
+    draft = draft_record(lab, run_name, validation.listing)
+    append_once(lab, replace(draft, status=Status.FAILED_VALIDATION, extra={**draft.extra, REASON_FIELD: reason}))
     raise InvalidStudyError(reason)
 
 
@@ -175,22 +176,22 @@ def transfer(
     listing = read_listing(lab.source, origin) if origin else None
     if listing and origin == run_name:
         _refuse_overwriting(lab, run_name, listing)
-    draft = _draft(lab, run_name, listing if origin == run_name else None)
-    if not _is_complete(lab, draft):
-        _append_once(lab, draft)
+    draft = draft_record(lab, run_name, listing if origin == run_name else None)
+    if not says_complete(lab, draft):
+        append_once(lab, draft)
     try:
         whole = listing is not None and _is_whole(draft, origin, listing)
         _mend(lab, draft.backup_name, whole=whole)
         done = _move(lab, draft, origin, listing, archiving=archiving, options=options, progress=progress)
     except (TransferError, ResourceError) as error:
         on_truenas = copying or isinstance(error, CorruptCopyError)
-        _record_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
+        append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
         raise
-    proven = _proven(draft, done)
+    proven = with_proofs(draft, done.copy, done.archive, copy_read_again=done.copy_read_again)
     if done.archive and done.archive.error:
-        _record_failure(lab, proven, Status.FAILED_S3, done.archive.error)
-    elif not _is_complete(lab, proven):
-        _append_once(lab, proven)
+        append_failure(lab, proven, Status.FAILED_S3, done.archive.error)
+    elif not says_complete(lab, proven):
+        append_once(lab, proven)
     return done
 
 
@@ -268,7 +269,7 @@ def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
     if record is None:
         raise LedgerError(f"the ledger knows nothing of {run_name}: there is nothing that a change could replace")
     said = {ACCEPTED_FIELD: fingerprint, ACCEPTED_AT_FIELD: _now().isoformat()}
-    _append(lab, replace(record, extra={**record.extra, **said}))
+    append(lab, replace(record, extra={**record.extra, **said}))
 
 
 def _move(
@@ -404,7 +405,7 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
         released = release_source(lab.source, run_name, listing)
     if record is None:  # no gate is open without a record
         return released
-    _append(lab, replace(record, source_deleted_at=_now()))
+    append(lab, replace(record, source_deleted_at=_now()))
     return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
 
 
@@ -429,7 +430,7 @@ def _take_back(lab: Lab, record: Record | None, problems: tuple[str, ...]) -> No
     """Write down that the archive is not what was recorded: by its listing alone the next plan would not repair it."""
     if record and problems:
         error = ArchiveError(f"no longer proven: {'; '.join(problems[:3])}")
-        _record_failure(lab, replace(record, completed_at=None, s3_verified_at=None), Status.FAILED_S3, error)
+        append_failure(lab, replace(record, completed_at=None, s3_verified_at=None), Status.FAILED_S3, error)
 
 
 def _hashed_at(run_name: str, record: Record | None) -> Memory:
@@ -441,68 +442,6 @@ def _hashed_at(run_name: str, record: Record | None) -> Memory:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _draft(lab: Lab, run_name: str, listing: Listing | None) -> Record:
-    """The record of a backup that begins now, or that goes on from what the ledger knows when there is no listing."""
-    backup_name = lab.config.backup_name(run_name)
-    latest = lab.ledger.read().records.get(backup_name)
-    fingerprint = listing.fingerprint() if listing else None
-    if latest and (fingerprint is None or latest.extra.get(FINGERPRINT_FIELD) == fingerprint):
-        extra = {name: value for name, value in latest.extra.items() if name != REASON_FIELD}
-        return replace(
-            latest,
-            run_name=run_name,
-            source_path=lab.source.location(run_name),
-            status=Status.IN_PROGRESS,
-            completed_at=None,
-            source_deleted_at=None,
-            extra=extra,
-        )
-    return Record(
-        backup_name=backup_name,
-        run_name=run_name,
-        source_path=lab.source.location(run_name),
-        truenas_path=lab.truenas.location(backup_name),
-        s3_uri=lab.bucket.object_uri(backup_name),
-        file_count=listing.file_count if listing else 0,
-        total_bytes=listing.total_bytes if listing else 0,
-        started_at=_now(),
-        truenas_verified_at=None,
-        s3_verified_at=None,
-        completed_at=None,
-        source_deleted_at=None,
-        status=Status.IN_PROGRESS,
-        extra={FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname(), **accepted(latest, fingerprint)}
-        if fingerprint
-        else {},
-    )
-
-
-def _is_complete(lab: Lab, record: Record) -> bool:
-    """Whether the ledger says ``complete`` of this very state of the study: then there is nothing to add."""
-    latest = lab.ledger.read().records.get(record.backup_name)
-    if latest is None or latest.status is not Status.COMPLETE:
-        return False
-    same = (FINGERPRINT_FIELD, SIDECAR_FIELD)
-    return all(latest.extra.get(name) == record.extra.get(name) for name in same)
-
-
-def _proven(draft: Record, done: Transferred) -> Record:
-    """What the ledger is to say after a transfer: what was proven, when, and of which bytes."""
-    now = _now()
-    archived = done.archive is not None and done.archive.error is None
-    outcome = done.copy or done.archive
-    if outcome is None:
-        return draft
-    return replace(
-        draft,
-        file_count=outcome.files,
-        total_bytes=outcome.total_bytes,
-        truenas_verified_at=now if done.copy or done.copy_read_again else draft.truenas_verified_at,
-        s3_verified_at=now if archived else None,
-        extra={**draft.extra, SIDECAR_FIELD: outcome.sidecar_sha256},
-    )
 
 
 def _check_still_proven(lab: Lab, record: Record) -> None:
@@ -518,28 +457,3 @@ def _check_still_proven(lab: Lab, record: Record) -> None:
             f"the sidecar of {record.backup_name} is not the one the ledger knows | hint: run truenas_copy and "
             "s3_archive again; they move nothing that is proven already"
         )
-
-
-def _append(lab: Lab, record: Record) -> None:
-    """Append; a mirror that is behind is seen by the next plan, and must not stop what is at hand."""
-    if not lab.ledger.exists():
-        create_ledger(lab)
-    with suppress(MirrorError):
-        lab.ledger.append(record)
-
-
-def _append_once(lab: Lab, record: Record) -> None:
-    """Append, unless the ledger says just that already: a second run must change nothing."""
-    latest = lab.ledger.read().history(record.backup_name)[-1:]
-    if not latest or _meaning(latest[0]) != _meaning(record):
-        _append(lab, record)
-
-
-def _meaning(record: Record) -> Record:
-    return replace(record, started_at=None)
-
-
-def _record_failure(lab: Lab, draft: Record, status: Status, error: Exception) -> None:
-    """Write down that a step failed; when even that fails, the step's own error matters more."""
-    with suppress(ResourceError):
-        _append_once(lab, replace(draft, status=status, extra={**draft.extra, REASON_FIELD: described(error)}))
