@@ -291,13 +291,33 @@ def _move(
         )
         return Transferred(None, archive, read_again)
     names = {"run_name": origin, "backup_name": draft.backup_name}
+    entries, expected = listing.entries, _recorded_checksums(lab, draft)
     if not archiving:
-        copy = copy_study(lab.source, lab.truenas, **names, entries=listing.entries, options=options, progress=progress)
+        copy = copy_study(
+            lab.source, lab.truenas, **names, entries=entries, expected=expected, options=options, progress=progress
+        )
         return Transferred(copy, None)
     both = copy_and_archive(
-        lab.source, lab.truenas, lab.bucket, **names, entries=listing.entries, options=options, progress=progress
+        lab.source,
+        lab.truenas,
+        lab.bucket,
+        **names,
+        entries=entries,
+        expected=expected,
+        options=options,
+        progress=progress,
     )
     return Transferred(*both)
+
+
+def _recorded_checksums(lab: Lab, draft: Record) -> Mapping[str, str]:
+    """What the study's files must hash to: a draft that goes on from a proven copy is of the very same source."""
+    try:
+        sidecar = lab.truenas.read_file(f"{draft.backup_name}/{SIDECAR_NAME}")
+    except NotFoundError:
+        return {}
+    is_recorded = hashlib.sha256(sidecar).hexdigest() == draft.extra.get(SIDECAR_FIELD)
+    return parse_sidecar(sidecar) if is_recorded else {}
 
 
 def _read_copy_again(lab: Lab, backup_name: str) -> None:

@@ -27,6 +27,10 @@ class SourceChangedError(TransferError):
     """Files changed, or went away, while they were copied: nothing of them was recorded."""
 
 
+class RottenSourceError(TransferError):
+    """A file of the source has other bytes than were proven of it, though its size and time say that it is the same."""
+
+
 class ReadBackError(TransferError):
     """What the NAS gives back is not what was written to it."""
 

@@ -69,7 +69,10 @@ def copy_large(session: Session, files: Sequence[Entry]) -> CopiedLarge:
         if job.changed:
             session.nas.remove_file(session.partial_path(job.entry.path))
             session.note_changed(job.entry.path)
-    return CopiedLarge([_copied(job) for job in unchanged])
+    copied = [_copied(job) for job in unchanged]
+    for file in copied:
+        session.check_expected(file.proof.path, file.proof.sha256)
+    return CopiedLarge(copied)
 
 
 def _open(session: Session, stack: ExitStack, entry: Entry) -> _Copying | None:

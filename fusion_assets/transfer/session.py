@@ -6,13 +6,14 @@ What belongs here: opening and ending that. What does not: any step of the work.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fusion_assets.transfer.bandwidth import Bandwidth
 from fusion_assets.transfer.crew import Crew, Stop
+from fusion_assets.transfer.errors import RottenSourceError
 from fusion_assets.transfer.held import list_held, remove_files
 from fusion_assets.transfer.journal import Journal
 from fusion_assets.transfer.options import TransferOptions
@@ -55,6 +56,7 @@ class Session:
     Attributes:
         study: What is moved, and between which places.
         archive: The S3 side; None when only the copy is wanted.
+        expected: SHA-256 in hex by path, of files that must still be what was proven before.
         proofs: Every file proven on the NAS, by path.
         changed: Files that changed while they were copied.
         corrupt: Files whose copy was found corrupt, and set aside.
@@ -69,6 +71,7 @@ class Session:
     copiers: Crew
     provers: Crew
     journal: Journal
+    expected: Mapping[str, str]
     proofs: dict[str, FileProof] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
@@ -102,6 +105,16 @@ class Session:
         """A file of the copy until it is proven."""
         return f"{self.study.backup_name}/{path}{PARTIAL_SUFFIX}"
 
+    def check_expected(self, path: str, sha256: str) -> None:
+        """Raise `RottenSourceError` if a file of the source, which must be as it was, has other bytes."""
+        if self.expected.get(path, sha256) != sha256:
+            raise RottenSourceError(
+                f"{self.source.location(self.source_path(path))} has the size and the time it had when it was "
+                "archived, but not the bytes: its disk has damaged it. Nothing was copied over what was proven | hint: "
+                "bring the good file back (from S3, say) to the NAS, and check the disk of the source",
+                paths=[path],
+            )
+
     def note_changed(self, path: str) -> None:
         """A file changed while it was copied: nothing of it is recorded."""
         with self._lock:
@@ -122,7 +135,9 @@ class Session:
 
 
 @contextmanager
-def open_session(study: Study, options: TransferOptions, progress: ProgressSink | None) -> Iterator[Session]:
+def open_session(
+    study: Study, options: TransferOptions, progress: ProgressSink | None, expected: Mapping[str, str] | None = None
+) -> Iterator[Session]:
     """Everything a transfer needs, and its end: the last progress told, the threads gone."""
     stop, meter = Stop(), Meter(progress)
     copying = options.memory // _COPY_SHARE if study.source else 0
@@ -138,6 +153,7 @@ def open_session(study: Study, options: TransferOptions, progress: ProgressSink 
         copiers=copiers,
         provers=provers,
         journal=Journal(study.nas, study.backup_name),
+        expected=expected or {},
     )
     try:
         yield session

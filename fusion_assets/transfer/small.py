@@ -54,6 +54,7 @@ def _copy(session: Session, copied: list[FileProof], entry: Entry, buffer: memor
         session.note_changed(entry.path)
         return
     digest = hashlib.sha256(data).hexdigest()
+    session.check_expected(entry.path, digest)
     session.nas.write_file(session.partial_path(entry.path), data, mtime_ns=entry.mtime_ns)
     session.meter.copied(entry.path, len(data))
     copied.append(FileProof(entry.path, entry.size, entry.mtime_ns, digest))

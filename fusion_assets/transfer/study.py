@@ -46,6 +46,7 @@ def copy_study(
     run_name: str,
     backup_name: str,
     entries: Sequence[Entry],
+    expected: Mapping[str, str] | None = None,
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> CopyOutcome:
@@ -57,6 +58,8 @@ def copy_study(
         run_name: The study's directory at the source.
         backup_name: The copy's directory on the NAS.
         entries: The listing of the study, paths relative to it: what is copied, and what it must still be afterwards.
+        expected: SHA-256 in hex by path, where the source is known to be unchanged since these were proven: then a file
+            with other bytes has rotted, and must not replace what was proven.
         options: Sizes and limits.
         progress: Is told how far it is.
 
@@ -65,12 +68,13 @@ def copy_study(
 
     Raises:
         SourceChangedError: Files changed meanwhile; the others are copied, the sidecar is not written.
+        RottenSourceError: A file is not what was `expected`.
         ReadBackError: The NAS gave back other bytes than were written.
         CorruptCopyError: A file that was proven once is gone.
         ResourceError: A place failed, is too full (`StorageFullError`) or cannot keep a name (`UnsafeNameError`).
     """
     study = Study(source, nas, None, run_name, backup_name)
-    return _copy(study, entries, options or TransferOptions(), progress)[0]
+    return _copy(study, entries, expected, options or TransferOptions(), progress)[0]
 
 
 def copy_and_archive(
@@ -81,6 +85,7 @@ def copy_and_archive(
     run_name: str,
     backup_name: str,
     entries: Sequence[Entry],
+    expected: Mapping[str, str] | None = None,
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> tuple[CopyOutcome, ArchiveOutcome]:
@@ -90,7 +95,7 @@ def copy_and_archive(
     on to its end, and ``error`` of the second outcome says why there is no archive.
     """
     study = Study(source, nas, bucket, run_name, backup_name)
-    copied, archived = _copy(study, entries, options or TransferOptions(), progress)
+    copied, archived = _copy(study, entries, expected, options or TransferOptions(), progress)
     assert archived is not None
     return copied, archived
 
@@ -142,7 +147,11 @@ def archive_copy(
 
 
 def _copy(
-    study: Study, entries: Sequence[Entry], options: TransferOptions, progress: ProgressSink | None
+    study: Study,
+    entries: Sequence[Entry],
+    expected: Mapping[str, str] | None,
+    options: TransferOptions,
+    progress: ProgressSink | None,
 ) -> tuple[CopyOutcome, ArchiveOutcome | None]:
     nas, backup_name = study.nas, study.backup_name
     nas.check_mounted()
@@ -152,7 +161,7 @@ def _copy(
     plan = plan_copy(entries, held, records)
     remove_files(nas, backup_name, plan.leftovers)
     check_space(nas, plan.copy, options.space_reserve)
-    with open_session(study, options, progress) as session:
+    with open_session(study, options, progress, expected) as session:
         for directory in plan.directories:
             nas.make_directory(session.nas_path(directory).rstrip("/"))
         session.proofs.update((proof.path, proof) for proof in plan.keep)

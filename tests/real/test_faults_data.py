@@ -97,6 +97,34 @@ def test_a_nas_file_that_lost_bytes_is_copied_again_before_the_source_may_go(arc
     assert_completed(archived)
 
 
+@pytest.mark.parametrize("ending", ["MarkerList.txt", ".qptiff"])
+def test_a_source_that_rotted_is_not_copied_over_what_is_proven_of_it_when_the_nas_lost_a_file(
+    archived: SmallLab, ending: str
+) -> None:
+    path = archived.path_of(ending)
+    objects, good = archived.objects(), (archived.copy / path).read_bytes()
+    (archived.copy / path).unlink()
+    original = archived.study / path
+    before = original.stat()
+    original.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    os.utime(original, ns=(before.st_atime_ns, before.st_mtime_ns))
+    _release(archived)
+
+    done = archived.apply()
+    assert done.failed == 1
+    assert "its disk has damaged it" in done.errors
+    assert not (archived.copy / path).exists()
+    assert {key: archived.objects()[key] for key in objects if "_manifest" not in key} == {
+        key: data for key, data in objects.items() if "_manifest" not in key
+    }
+    assert original.exists()
+
+    # The way out: the good file comes back from S3 to the NAS, with its time.
+    (archived.copy / path).write_bytes(good)
+    os.utime(archived.copy / path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert archived.apply().failed == 0
+
+
 def test_an_unknown_file_on_the_nas_is_named_and_left_alone(archived: SmallLab) -> None:
     extra = archived.copy / "notes of a colleague.txt"
     extra.write_bytes(b"do not delete")
