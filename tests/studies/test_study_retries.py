@@ -34,9 +34,7 @@ def test_a_bad_name_is_not_tried_again(face: Face) -> None:
     assert (ran.success, ran.retries) == (False, 0)
 
 
-def test_a_full_disk_a_refused_key_or_a_corrupt_copy_is_not_tried_again(
-    face: Face, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_credentials_are_not_tried_again(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not/the/secret")
     ran = face.run(*ARCHIVE)
     assert (ran.success, ran.retries) == (False, 0)
