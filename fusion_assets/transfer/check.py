@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fusion_assets.standard.listing import SIDECAR_NAME
-from fusion_assets.transfer.checksums import hash_file
-from fusion_assets.transfer.crew import open_crew
+from fusion_assets.transfer.checksums import hash_stored
+from fusion_assets.transfer.crew import read_side_by_side
 from fusion_assets.transfer.errors import ArchiveError
 from fusion_assets.transfer.held import list_held, read_records
 from fusion_assets.transfer.objects import (
-    download_sha256,
+    download_proves,
     list_objects,
     object_key,
     part_size_of,
@@ -25,15 +25,11 @@ from fusion_assets.transfer.objects import (
 )
 from fusion_assets.transfer.plan import known_proofs
 from fusion_assets.transfer.proof import DOWNLOAD_DECIDES, FileProof, judge_object, multipart_proof
-from resources.s3_parts import MIB
 from resources.storage import Storage
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket
     from resources.s3_objects import ListedObject
-
-_WORKERS = 8
-_BUFFER = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +85,11 @@ def check_copy(nas: Storage, backup_name: str) -> list[Problem]:
     problems = copy.missing
 
     def check(proof: FileProof, buffer: memoryview) -> None:
-        digests = _hash(nas, backup_name, proof, max(proof.size, 1), buffer)
+        digests = hash_stored(nas, f"{backup_name}/{proof.path}", proof.size, buffer)
         if digests is None or digests[0] != proof.sha256:
             problems.append(Problem(proof.path, "its bytes on the NAS are not those that were proven"))
 
-    with open_crew("check", threads=_WORKERS, memory=_WORKERS * _BUFFER) as crew:
-        crew.run(copy.proofs.values(), check, buffer_size=_BUFFER)
+    read_side_by_side("check", copy.proofs.values(), check)
     return sorted(problems, key=lambda problem: problem.path)
 
 
@@ -102,7 +97,8 @@ def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Prob
     """Ask S3 about every object of a study, and compare with the finished NAS copy.
 
     An object is good if S3 states the size and a checksum that prove it. Where it states none, or one that nobody
-    computed before, the object is downloaded, or the composite computed from the NAS copy.
+    computed before, the object is downloaded, or the composite computed from the NAS copy. One that cannot be
+    downloaded because it is in cold storage is not proven.
 
     Returns:
         What is wrong, sorted by path; empty when every object and the sidecar, the commit mark, are proven.
@@ -122,8 +118,7 @@ def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Prob
         if found := looking.problem_of(replace(proof, composite=composites.get(proof.path)), buffer):
             problems.append(Problem(proof.path, found))
 
-    with open_crew("check", threads=_WORKERS, memory=_WORKERS * _BUFFER) as crew:
-        crew.run(copy.proofs.values(), check, buffer_size=_BUFFER)
+    read_side_by_side("check", copy.proofs.values(), check)
     if not _holds(bucket, object_key(backup_name, SIDECAR_NAME), copy.sidecar):
         problems.append(Problem(SIDECAR_NAME, "the sidecar in S3 is missing, or not that of the NAS copy"))
     return sorted(problems, key=lambda problem: problem.path)
@@ -134,7 +129,8 @@ def _holds(bucket: S3Bucket, key: str, data: bytes) -> bool:
     info = bucket.head(key)
     if info is None:
         return False
-    return info.sha256 == hashlib.sha256(data).digest() if info.sha256 else bucket.get_bytes(key) == data
+    sha256 = hashlib.sha256(data)
+    return info.sha256 == sha256.digest() if info.sha256 else download_proves(bucket, key, sha256.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +148,11 @@ class _Looking:
         info = self.bucket.head(key) if proof.path in self.listed else None
         verdict = judge_object(info, proof)
         if info and verdict == "composite unknown" and (part_size := part_size_of(info)):
-            digests = _hash(self.nas, self.backup_name, proof, part_size, buffer)
+            path = f"{self.backup_name}/{proof.path}"
+            digests = hash_stored(self.nas, path, proof.size, buffer, part_size=part_size)
             if digests is None or digests[0] != proof.sha256:
                 return "its bytes on the NAS are not those that were proven"
             verdict = judge_object(info, multipart_proof(proof, part_size, digests[1]))
         if verdict in DOWNLOAD_DECIDES:
-            verdict = "proven" if download_sha256(self.bucket, key) == proof.sha256 else "other checksum"
+            verdict = "proven" if download_proves(self.bucket, key, proof.sha256) else "other checksum"
         return None if verdict == "proven" else f"the object in S3 is not proven: {verdict}"
-
-
-def _hash(
-    nas: Storage, backup_name: str, proof: FileProof, part_size: int, buffer: memoryview
-) -> tuple[str, list[bytes]] | None:
-    with nas.open_reader(f"{backup_name}/{proof.path}", uncached=True) as reader:
-        return hash_file(reader, proof.size, part_size, buffer, lambda _: None)

@@ -137,3 +137,29 @@ def hash_file(
         whole.update(data)
         parts[piece.part].update(data)
     return whole.hexdigest(), [part.digest() for part in parts]
+
+
+def hash_stored(
+    storage: Storage,
+    path: str,
+    size: int,
+    buffer: memoryview,
+    *,
+    part_size: int | None = None,
+    seen: Callable[[int], None] = lambda _: None,
+) -> tuple[str, list[bytes]] | None:
+    """Read a stored file whole, from where it is kept and not from this machine's memory.
+
+    Args:
+        storage: Where it is.
+        path: The file.
+        size: Bytes it must have.
+        buffer: To read into.
+        part_size: Bytes of a part; None for one part.
+        seen: As for `hash_file`.
+
+    Returns:
+        As `hash_file` does.
+    """
+    with storage.open_reader(path, uncached=True) as reader:
+        return hash_file(reader, size, part_size or max(size, 1), buffer, seen)

@@ -11,7 +11,15 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 
-from fusion_assets.transfer.checksums import Piece, cut_part, hash_file, part_count, part_length, read_piece, read_small
+from fusion_assets.transfer.checksums import (
+    Piece,
+    cut_part,
+    hash_stored,
+    part_count,
+    part_length,
+    read_piece,
+    read_small,
+)
 from fusion_assets.transfer.crew import Turns
 from fusion_assets.transfer.errors import ReadBackError
 from fusion_assets.transfer.plan import CORRUPT_SUFFIX, KeptBatch
@@ -90,8 +98,7 @@ def _hash_copy(
         session.stop.check()
         session.meter.count_read_back(proof.path, count)
 
-    with session.nas.open_reader(session.nas_path(proof.path), uncached=True) as reader:
-        return hash_file(reader, proof.size, part_size, buffer, seen)
+    return hash_stored(session.nas, session.nas_path(proof.path), proof.size, buffer, part_size=part_size, seen=seen)
 
 
 def set_aside(session: Session, proof: FileProof, buffer: memoryview) -> None:

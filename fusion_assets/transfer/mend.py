@@ -14,16 +14,12 @@ import hashlib
 from collections.abc import Collection
 
 from fusion_assets.standard.listing import SIDECAR_NAME, is_own_file
-from fusion_assets.transfer.checksums import hash_file
-from fusion_assets.transfer.crew import open_crew
+from fusion_assets.transfer.checksums import hash_stored
+from fusion_assets.transfer.crew import read_side_by_side
 from fusion_assets.transfer.held import list_held
 from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar, write_sidecar
 from resources.errors import NotFoundError
-from resources.s3_parts import MIB
 from resources.storage import Entry, Storage
-
-_WORKERS = 8
-_BUFFER = 4 * MIB
 
 
 def has_readable_sidecar(nas: Storage, backup_name: str) -> bool:
@@ -69,10 +65,8 @@ def _hash_copy(nas: Storage, backup_name: str) -> dict[str, str]:
     checksums: dict[str, str] = {}
 
     def read(entry: Entry, buffer: memoryview) -> None:
-        with nas.open_reader(f"{backup_name}/{entry.path}", uncached=True) as reader:
-            if digests := hash_file(reader, entry.size, max(entry.size, 1), buffer, lambda _: None):
-                checksums[entry.path] = digests[0]
+        if digests := hash_stored(nas, f"{backup_name}/{entry.path}", entry.size, buffer):
+            checksums[entry.path] = digests[0]
 
-    with open_crew("mend", threads=_WORKERS, memory=_WORKERS * _BUFFER) as crew:
-        crew.run(files, read, buffer_size=_BUFFER)
+    read_side_by_side("mend", files, read)
     return checksums

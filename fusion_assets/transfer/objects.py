@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.proof import METADATA_COMPOSITES, METADATA_PART_SIZE, composites_digest
+from resources.s3_errors import ArchivedObjectError
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket
@@ -34,12 +35,24 @@ def part_size_of(info: ObjectInfo) -> int | None:
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
-def download_sha256(bucket: S3Bucket, key: str) -> str:
-    """SHA-256 in hex of an object's bytes, as they come over the network."""
+def download_proves(bucket: S3Bucket, key: str, sha256: str) -> bool:
+    """Whether an object's bytes, as they come over the network, have this SHA-256.
+
+    Args:
+        bucket: Where.
+        key: The object.
+        sha256: In hex.
+
+    Returns:
+        False also for one in cold storage: what cannot be read now is not proven, and is uploaded again.
+    """
     digest = hashlib.sha256()
-    for chunk in bucket.read(key):
-        digest.update(chunk)
-    return digest.hexdigest()
+    try:
+        for chunk in bucket.read(key):
+            digest.update(chunk)
+    except ArchivedObjectError:
+        return False
+    return digest.hexdigest() == sha256
 
 
 def recognised_composites(

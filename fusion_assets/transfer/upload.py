@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import ArchiveError
 from fusion_assets.transfer.objects import (
-    download_sha256,
+    download_proves,
     list_objects,
     object_key,
     part_size_of,
@@ -145,10 +145,9 @@ class Archive:
             return False
         with self.guard():
             verdict = judge_object(self._bucket.head(self._key(proof.path)), proof)
-            with suppress(ArchivedObjectError):  # it cannot be read now: what is not proven is uploaded again
-                if verdict == "proven" or (verdict in DOWNLOAD_DECIDES and self._is_same(proof)):
-                    self._count(present=True)
-                    return True
+            if verdict == "proven" or (verdict in DOWNLOAD_DECIDES and self._is_same(proof)):
+                self._count(present=True)
+                return True
         return False
 
     def put(self, proof: FileProof, body: memoryview | Chunks) -> None:
@@ -231,7 +230,9 @@ class Archive:
     def _is_sidecar(self, info: ObjectInfo, sidecar: bytes) -> bool:
         if info.sha256 is not None:
             return info.sha256 == hashlib.sha256(sidecar).digest()
-        return info.size == len(sidecar) and self._bucket.get_bytes(self._key(SIDECAR_NAME)) == sidecar
+        with suppress(ArchivedObjectError):  # it cannot be read now: what is not proven is uploaded again
+            return info.size == len(sidecar) and self._bucket.get_bytes(self._key(SIDECAR_NAME)) == sidecar
+        return False
 
     def _prove_stated(self) -> None:
         """Prove the objects whose checksum S3 stated when they were uploaded."""
@@ -261,7 +262,7 @@ class Archive:
         """Download an object whose checksum S3 does not state as we expect it, and see."""
         with self._lock:
             self.proved_by_download += 1
-        return download_sha256(self._bucket, self._key(proof.path)) == proof.sha256
+        return download_proves(self._bucket, self._key(proof.path), proof.sha256)
 
     def _key(self, path: str) -> str:
         return object_key(self._name, path)

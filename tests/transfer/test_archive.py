@@ -12,6 +12,7 @@ import pytest
 from fusion_assets.transfer import check_archive, check_copy
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, ReadBackError, RottenSourceError
 from resources.errors import UnavailableError
+from resources.s3_errors import ArchivedObjectError
 from tests.transfer.lab import BACKUP, RUN, SIDECAR, STUDY, TINY, Lab
 
 TOTAL = sum(STUDY.values())
@@ -394,6 +395,37 @@ def test_an_archive_without_its_commit_mark_is_not_complete(lab):
     lab.copy_and_archive()
     del lab.bucket.objects[f"{BACKUP}/{SIDECAR}"]
     assert [problem.path for problem in check_archive(lab.nas, lab.bucket, BACKUP)] == [SIDECAR]
+
+
+def test_an_altered_object_in_cold_storage_is_not_proven_and_is_uploaded_again(lab):
+    lab.copy_and_archive()
+    for path in (SMALL, SIDECAR):
+        lab.bucket.alter(f"{BACKUP}/{path}", b"x" * len(lab.on_nas()[path]))
+
+    def refuse_downloads(method: str, key: str) -> None:
+        if method in ("read", "get"):
+            raise ArchivedObjectError(
+                f"cannot read {key}: it is in an archive storage class and must be restored first"
+            )
+
+    lab.bucket.before = refuse_downloads
+    lab.bucket.states_checksums = False
+    assert {problem.path for problem in check_archive(lab.nas, lab.bucket, BACKUP)} > {SMALL, SIDECAR}
+    lab.bucket.states_checksums = True
+    assert [problem.path for problem in check_archive(lab.nas, lab.bucket, BACKUP)] == [SMALL, SIDECAR]
+    head = lab.bucket.head
+
+    def head_as_another_program_left_it(key: str):
+        info = head(key)
+        return replace(info, sha256=None) if info and not info.metadata else info
+
+    lab.bucket.head = head_as_another_program_left_it  # it stated no SHA-256 when it wrote what it wrote
+    assert [problem.path for problem in check_archive(lab.nas, lab.bucket, BACKUP)] == [SMALL, SIDECAR]
+
+    lab.archive_copy()
+
+    assert check_archive(lab.nas, lab.bucket, BACKUP) == []
+    lab.check_archived()
 
 
 def test_a_failed_look_at_s3_is_not_a_missing_object(lab):
