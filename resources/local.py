@@ -5,7 +5,7 @@ calls the `os` module lacks (`local_system`), and talking SMB ourselves (`smb`).
 """
 
 # Paths stay strings: pathlib would cost 10 us a file and take `\\?\` prefixes apart.
-# ruff: noqa: PTH100, PTH102, PTH105, PTH106, PTH108, PTH111, PTH112, PTH116, PTH120
+# ruff: noqa: PTH100, PTH101, PTH102, PTH105, PTH106, PTH111, PTH112, PTH116, PTH120
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import errno
 import mmap
 import os
 import shutil
+import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -233,7 +234,7 @@ class LocalStorage:
         with self._doing("remove", path):
             full = self._full(path)
             try:
-                os.unlink(full)
+                _remove(os.unlink, full)
             except PermissionError:
                 # Windows removes links to directories, and junctions, as directories.
                 if not _WINDOWS or entry_of(path, os.lstat(full)).kind != "symlink":
@@ -243,7 +244,7 @@ class LocalStorage:
     def remove_directory(self, path: str) -> None:
         """Remove one empty directory."""
         with self._doing("remove", path):
-            os.rmdir(self._full(path))
+            _remove(os.rmdir, self._full(path))
 
     def set_mtime(self, path: str, mtime_ns: int) -> None:
         """Set the modification time, to the nanosecond where the file system keeps it."""
@@ -343,6 +344,17 @@ class LocalStorage:
             raise self._translate(error, verb, path, target) from error
         except ValueError as error:  # a NUL, or text that is no proper Unicode
             raise UnsafeNameError(f"cannot {verb} {self.location(path)!r}: {error}; rename it", path=path) from error
+
+
+def _remove(remove: Callable[[str], None], full: str) -> None:
+    """Remove what `full` names; on Windows what bears the read-only attribute, too, which must be taken away first."""
+    try:
+        remove(full)
+    except PermissionError:
+        if not _WINDOWS:
+            raise
+        os.chmod(full, stat.S_IWRITE)
+        remove(full)
 
 
 def _long_path(full: str) -> str:

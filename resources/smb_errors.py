@@ -26,6 +26,7 @@ NO_MORE_FILES: Final = 0x80000006
 NO_SUCH_FILE: Final = 0xC000000F
 END_OF_FILE: Final = 0xC0000011
 ACCESS_DENIED: Final = 0xC0000022
+CANNOT_DELETE: Final = 0xC0000121
 NAME_COLLISION: Final = 0xC0000035
 SHARING_VIOLATION: Final = 0xC0000043
 DISK_FULL: Final = 0xC000007F
@@ -73,7 +74,7 @@ _BY_STATUS: dict[int, tuple[type[ResourceError], str]] = {
     NOT_A_DIRECTORY: (NotFoundError, "it, or something on the way to it, is not a directory"),
     NAME_COLLISION: (AlreadyExistsError, "something is already there"),
     ACCESS_DENIED: _DENIED,
-    0xC0000121: (AccessDeniedError, "it cannot be deleted; it is marked read-only, or the account may not delete"),
+    CANNOT_DELETE: (AccessDeniedError, "it cannot be deleted; it is marked read-only, or the account may not delete"),
     0xC00000A2: (AccessDeniedError, "the share is read-only"),  # MEDIA_WRITE_PROTECTED
     0xC000006D: _ACCOUNT,  # LOGON_FAILURE
     0xC000006E: _ACCOUNT,  # ACCOUNT_RESTRICTION

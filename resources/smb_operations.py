@@ -18,6 +18,7 @@ from resources.smb_channel import Channel, Ticket
 from resources.smb_entries import check_spelling
 from resources.smb_errors import (
     ACCESS_DENIED,
+    CANNOT_DELETE,
     DISK_FULL,
     END_OF_FILE,
     IS_A_DIRECTORY,
@@ -202,7 +203,20 @@ def remove_file(channel: Channel, name: str) -> None:
 
 
 def remove(channel: Channel, name: str, what: int) -> None:
-    """Remove a file (`packets.FILE`) or an empty directory (`packets.DIRECTORY`), never what a link points to."""
+    """Remove a file (`packets.FILE`) or an empty directory (`packets.DIRECTORY`), never what a link points to.
+
+    One that bears the read-only attribute, as an instrument's software or a copy from a CD may leave it, goes, too.
+    """
+    try:
+        _remove(channel, name, what)
+    except StatusError as error:
+        if error.status != CANNOT_DELETE:
+            raise
+        _clear_attributes(channel, name)
+        _remove(channel, name, what)
+
+
+def _remove(channel: Channel, name: str, what: int) -> None:
     opened, *rest = channel.ask(
         packets.create(name, packets.DELETE, packets.OPEN, what | packets.REPARSE_POINT),
         packets.set_info(packets.DISPOSITION, _REMOVE_OPENED),
@@ -214,6 +228,16 @@ def remove(channel: Channel, name: str, what: int) -> None:
 
 def _remove_opened(channel: Channel, file_id: bytes) -> None:
     channel.ask(packets.set_info(packets.DISPOSITION, _REMOVE_OPENED, file_id), packets.close(file_id))
+
+
+def _clear_attributes(channel: Channel, name: str) -> None:
+    checked(
+        channel.ask(
+            packets.create(name, packets.WRITE_ATTRIBUTES, packets.OPEN, packets.REPARSE_POINT),
+            packets.clear_attributes(),
+            packets.close(),
+        )
+    )
 
 
 def _is_link(channel: Channel, name: str) -> bool:

@@ -177,6 +177,11 @@ def set_info(what: int, content: bytes, file_id: bytes = RELATED) -> Request:
     return Request(SET_INFO, fixed + content)
 
 
+def clear_attributes(file_id: bytes = RELATED) -> Request:
+    """Take every attribute away, read-only among them, and leave the times."""
+    return set_info(BASIC, struct.pack("<QQQQII", 0, 0, 0, 0, ATTRIBUTE_NORMAL, 0), file_id)
+
+
 def set_mtime(mtime_ns: int, file_id: bytes = RELATED) -> Request:
     """Set the time of the last write, and leave the others."""
     return set_info(BASIC, struct.pack("<QQQQII", 0, 0, mtime_ns // 100 + _EPOCH, 0, 0, 0), file_id)

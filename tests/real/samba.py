@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -18,7 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from resources import smb_packets as packets
 from resources.smb import SmbServer, parse_address
+from resources.smb_channel import Channel
 from resources.smb_storage import SmbStorage
 from resources.storage import Storage
 from tests.real.requirements import require
@@ -63,6 +66,17 @@ CONFIGURATION = """\
     path = {base}/share
     valid users = root
 """
+
+
+def mark_read_only(channel: Channel, name: str) -> None:
+    """Give a file or directory the read-only attribute, as a program on Windows does."""
+    read_only = struct.pack("<QQQQII", 0, 0, 0, 0, 0x1, 0)
+    for ticket in channel.ask(
+        packets.create(name, packets.WRITE_ATTRIBUTES, packets.OPEN, 0),
+        packets.set_info(packets.BASIC, read_only),
+        packets.close(),
+    ):
+        ticket.checked()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from resources.smb_pool import Pool
 from tests.real.s3 import S3Server
-from tests.real.samba import PASSWORD, SHARE, USERNAME, Place, SambaServer
+from tests.real.samba import PASSWORD, SHARE, USERNAME, Place, SambaServer, mark_read_only
 from tests.real.small_lab import STUDY, SmallLab, assert_completed, make_lab, messages, recap
 
 pytestmark = pytest.mark.real
@@ -56,6 +57,17 @@ def test_a_study_travels_from_share_to_share_and_leaves_the_instrument_and_a_sec
     assert second.returncode == 0, second.stdout + second.stderr
     assert recap(second) == {"ok": 5, "changed": 0, "skipped": 0, "failed": 0}
     assert (lab.files(), lab.objects()) == before
+
+
+def test_a_study_with_a_read_only_file_and_folder_leaves_the_instrument(lab: SmallLab, samba: SambaServer) -> None:
+    client = Pool(samba.login(connections=1), SHARE)
+    image = next(lab.study.rglob("*.qptiff"))
+    for path in (image, image.parent):
+        mark_read_only(client.of_thread(), str(path.relative_to(samba.share)).replace("/", "\\"))
+    client.close()
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(lab)
 
 
 def test_a_second_study_of_the_same_instrument_follows_the_first_by_the_monthly_task(lab: SmallLab) -> None:

@@ -29,11 +29,12 @@ from resources.errors import (
 )
 from resources.open_storage import open_storage
 from resources.smb import SmbServer
+from resources.smb_errors import CANNOT_DELETE
 from resources.smb_pool import Pool
 from resources.smb_storage import SmbStorage
 from resources.storage import Storage, replace_file
 from tests.real.requirements import require
-from tests.real.samba import PASSWORD, SHARE, USERNAME, Place, SambaServer, running, share_of
+from tests.real.samba import PASSWORD, SHARE, USERNAME, Place, SambaServer, mark_read_only, running, share_of
 from tests.real.wire import Wire
 
 pytestmark = pytest.mark.real
@@ -235,6 +236,22 @@ def test_a_read_only_share_is_read_and_not_written(share: Place, samba: SambaSer
             attempt()
     storage.close()
     assert [p.name for p in share.disk.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_bears_the_read_only_attribute_is_removed(share: Place, other_client: Pool, what: str) -> None:
+    if what == "file":
+        share.storage.write_file("old", b"pixels")
+    else:
+        share.storage.make_directory("old")
+    name, channel = f"{share.disk.name}\\old", other_client.of_thread()
+    mark_read_only(channel, name)
+    _, refused, _ = channel.ask(
+        packets.create(name, packets.DELETE, packets.OPEN, 0), packets.remove(), packets.close()
+    )
+    assert refused.status == CANNOT_DELETE
+    (share.storage.remove_file if what == "file" else share.storage.remove_directory)("old")
+    assert not list(share.disk.iterdir())
 
 
 @pytest.mark.parametrize("change", [{"password": "wrong"}, {"password": ""}, {"username": "nobody-here"}])

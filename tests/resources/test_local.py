@@ -6,8 +6,9 @@ import ctypes
 import errno
 import mmap
 import os
+import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -355,6 +356,37 @@ def test_windows_paths_are_given_in_the_form_that_may_be_long(
 ) -> None:
     monkeypatch.setattr(local, "_WINDOWS", True)
     assert local._long_path(given) == literal
+
+
+def test_a_study_with_the_read_only_attribute_is_removed_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses what bears the attribute, as these stand-ins for its calls do."""
+
+    def refusing(remove: Callable[[str], None]) -> Callable[[str], None]:
+        def call(full: str) -> None:
+            if not Path(full).stat().st_mode & stat.S_IWUSR:
+                raise PermissionError(errno.EACCES, "Access is denied", full)
+            remove(full)
+
+        return call
+
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "scan.qptiff").write_bytes(b"pixels")
+    (study / "scan.qptiff").chmod(0o400)
+    study.chmod(0o500)
+    storage = LocalStorage(tmp_path)
+    monkeypatch.setattr(local.os, "unlink", refusing(os.unlink))
+    monkeypatch.setattr(local.os, "rmdir", refusing(os.rmdir))
+    with pytest.raises(AccessDeniedError):
+        storage.remove_directory("study")
+    monkeypatch.setattr(local, "_WINDOWS", True)
+    study.chmod(0o700)
+    storage.remove_file("study/scan.qptiff")
+    study.chmod(0o500)
+    storage.remove_directory("study")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
