@@ -1,14 +1,14 @@
 """config.toml -> Config: the state a lab declares for its studies, checked once, at the border.
 
 What belongs here: the sections, their defaults and limits, where the file is looked for, and the one clear error a
-wrong file gives. What does not: opening any of the places it names (that is `resources`).
+wrong file gives, also when its places are not apart. What does not: opening any of them (that is `resources`).
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,12 +16,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from resources.smb import SCHEME, parse_address
+
 CONFIG_VARIABLE = "FUSION_CONFIG"
 USER_CONFIG_DIR = Path("~/.config/fusion-toolkit")
 
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+_SMB_PORT = 445
 
 
 class ConfigError(Exception):
@@ -116,7 +120,7 @@ class SmbSection(Section):
     username: str = ""
     password_env: str | None = None
     encrypt: bool = True
-    port: int = Field(default=445, ge=1, le=65535)
+    port: int = Field(default=_SMB_PORT, ge=1, le=65535)
     connections: int = Field(default=2, ge=1, le=16)
 
 
@@ -162,6 +166,51 @@ class Config(Section):
         root = self.truenas.root
         separator = "\\" if "\\" in root and "/" not in root else "/"
         return self.truenas.manifest_root or f"{root.rstrip(separator)}{separator}_manifest"
+
+
+def refuse_shared_places(config: Config) -> None:
+    """Refuse a NAS or a ledger on the instrument's own disk: a copy beside its original proves nothing.
+
+    Two folders side by side are two places. Links of local paths are followed, which asks the file system: so this is
+    called when places are opened, not when the file is read, which must work while a mounted server is down.
+
+    Args:
+        config: The lab.
+
+    Raises:
+        ConfigError: The roots of the source and of the NAS are one place, or one lies inside the other; or the ledger
+            lies inside the source.
+        ResourceError: An ``smb://`` address is not one, or its server is not declared.
+    """
+    roots = {
+        "source.root": config.source.root,
+        "truenas.root": config.truenas.root,
+        "truenas.manifest_root": config.manifest_root,
+    }
+    steps = {name: _steps_to(root, config.smb) for name, root in roots.items()}
+    for inner, outer in (
+        ("truenas.root", "source.root"),
+        ("source.root", "truenas.root"),
+        ("truenas.manifest_root", "source.root"),
+    ):
+        if steps[inner][: len(steps[outer])] == steps[outer]:
+            where = "is the same place as" if steps[inner] == steps[outer] else "lies inside"
+            raise ConfigError(
+                f"{config.path or 'config'}: {inner} {roots[inner]} {where} {outer} {roots[outer]}: what is on the "
+                "instrument's own disk is no copy of it | hint: name a place on the NAS"
+            )
+
+
+def _steps_to(root: str, servers: Mapping[str, SmbSection]) -> tuple[str, ...]:
+    """The steps that lead to a root, equal for equal places: from the file system's root, or from an SMB server."""
+    if root.lower().startswith(SCHEME):
+        address = parse_address(SCHEME + root[len(SCHEME) :], servers)
+        server = servers[address.server]
+        return ("smb", *f"{server.host}:{server.port}/{address.share}/{address.path}".casefold().strip("/").split("/"))
+    if root.startswith(("\\\\", "//")):
+        host, _, path = root.replace("\\", "/").strip("/").casefold().partition("/")
+        return ("smb", f"{host}:{_SMB_PORT}", *path.split("/"))
+    return Path(os.path.normcase(os.path.realpath(Path(root).expanduser()))).parts
 
 
 def find_config(explicit: str | Path | None = None) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_assets.config import Config, ConfigError, load_config, parse_config
+from fusion_assets.config import Config, ConfigError, load_config, parse_config, refuse_shared_places
 
 SMALL = {"source": {"root": "/s"}, "truenas": {"root": "/n"}, "s3": {"bucket": "bucket"}}
 
@@ -67,6 +67,65 @@ def test_two_aliases_that_would_overwrite_each_other_are_refused() -> None:
 def test_the_ledger_stays_on_the_share_when_the_nas_is_a_windows_path() -> None:
     config = parse_config({**SMALL, "truenas": {"root": "\\\\nas\\share\\00_storage"}})
     assert config.manifest_root == "\\\\nas\\share\\00_storage\\_manifest"
+
+
+SMB = {
+    "pc": {"host": "fusion-pc"},
+    "again": {"host": "FUSION-PC"},
+    "nas": {"host": "nas"},
+    "tunnel": {"host": "fusion-pc", "port": 1445},
+}
+
+
+def places(source: str, truenas: str, manifest_root: str | None = None) -> Config:
+    ledger = {"manifest_root": manifest_root} if manifest_root else {}
+    return parse_config(
+        {**SMALL, "source": {"root": source}, "truenas": {"root": truenas, **ledger}, "smb": SMB}, path=Path("c.toml")
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "truenas"),
+    [
+        ("/data/fusion", "/data/fusion"),
+        ("/data/fusion", "/data/fusion/"),
+        ("/data/fusion", "/data/../data/fusion/nas"),
+        ("/data/fusion", "/data"),
+        ("smb://pc/Fusion", "smb://pc/fusion/"),
+        ("smb://pc/Fusion/studies", "smb://again/Fusion"),
+        ("smb://pc/Fusion", r"\\fusion-pc\Fusion\nas"),
+    ],
+)
+def test_a_nas_on_the_disk_of_the_instrument_is_refused(source: str, truenas: str) -> None:
+    with pytest.raises(ConfigError, match=r"c\.toml: .*root .* (lies inside|is the same place as) .*root"):
+        refuse_shared_places(places(source, truenas))
+
+
+def test_a_nas_that_a_link_leads_to_on_the_disk_of_the_instrument_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "instrument" / "old").mkdir(parents=True)
+    (tmp_path / "nas").symlink_to(tmp_path / "instrument" / "old")
+    with pytest.raises(ConfigError, match=r"truenas\.root .*nas lies inside source\.root"):
+        refuse_shared_places(places(str(tmp_path / "instrument"), str(tmp_path / "nas")))
+
+
+def test_a_ledger_on_the_disk_of_the_instrument_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"truenas\.manifest_root /fusion/ledger lies inside source\.root /fusion"):
+        refuse_shared_places(places("/fusion", "/nas", "/fusion/ledger"))
+
+
+@pytest.mark.parametrize(
+    ("source", "truenas", "manifest_root"),
+    [
+        ("/demo/instrument", "/demo/nas", "/demo/ledger"),
+        ("/data/fusion", "/data/fusion2", None),
+        ("smb://pc/Fusion", "smb://pc/Fusion2", None),
+        ("smb://pc/Fusion", "smb://nas/Fusion", None),
+        ("smb://pc/Fusion", "smb://tunnel/Fusion", None),
+        ("smb://pc/Fusion", "/Fusion", None),
+    ],
+)
+def test_places_side_by_side_are_two_places(source: str, truenas: str, manifest_root: str | None) -> None:
+    refuse_shared_places(places(source, truenas, manifest_root))
 
 
 def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:

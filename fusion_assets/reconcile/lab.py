@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fusion_assets.config import Config, S3Section
+from fusion_assets.config import Config, S3Section, refuse_shared_places
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.manifest.record import Status
 from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
@@ -54,7 +54,11 @@ def open_lab(config: Config) -> Iterator[Lab]:
             port=server.port,
             username=server.username,
             password=password_from(server.password_env),
+
+    Raises:
+        ConfigError: The NAS or the ledger would be on the instrument's own disk.
             encrypt=server.encrypt,
+    refuse_shared_places(config)
             connections=server.connections,
         )
         for name, server in config.smb.items()

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import dagster as dg
 from pydantic import PrivateAttr
 
-from fusion_assets.config import Config
+from fusion_assets.config import Config, refuse_shared_places
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.reconcile.lab import Lab
 from resources.configured import S3BucketResource, StorageResource
@@ -38,7 +38,11 @@ class LabResource(dg.ConfigurableResource[Any]):
 
         Args:
             config: What the lab declares.
+
+        Raises:
+            ConfigError: The NAS or the ledger would be on the instrument's own disk.
         """
+        refuse_shared_places(config)
         bucket = self.archive.client()
         # One for all steps of a run: it remembers what it has read.
         self._ledger = self._ledger or Ledger(self.manifest.client(), self.archive.warm_client())

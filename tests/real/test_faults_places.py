@@ -85,6 +85,16 @@ def test_a_root_that_is_missing(lab: SmallLab, place: str) -> None:
     assert_nothing_lost(lab)
 
 
+@pytest.mark.parametrize("place", ["the same", "inside", "around"])
+def test_a_nas_on_the_instrument_s_own_disk_is_refused(lab: SmallLab, place: str) -> None:
+    truenas = {"the same": lab.source, "inside": lab.source / "nas", "around": lab.folder}[place]
+    truenas.mkdir(exist_ok=True)
+    lab.write_config(truenas=str(truenas))
+    _refused(lab, f"truenas.root {truenas}", f"source.root {lab.source}", "the instrument's own disk")
+    assert not lab.objects()
+    assert_nothing_lost(lab)
+
+
 def test_an_empty_nas_is_not_a_lost_backup_while_s3_knows_the_ledger(lab: SmallLab) -> None:
     lab.write_config(delete_source=False)
     assert lab.apply().failed == 0
