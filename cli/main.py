@@ -33,7 +33,7 @@ _COMMANDS = {
     "notify": ("cli.notify", "Show who is mailed about what, and try whether it arrives."),
     "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
     "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),
-    "unlock": ("cli.unlock", "Remove the lock that a crash left in a study."),
+    "unlock": ("cli.unlock", "Remove the locks that a crash left on a study or the ledger."),
     "validate": ("cli.validate", "Check names and structure against the naming standard."),
 }
 

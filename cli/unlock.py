@@ -1,4 +1,4 @@
-"""`fusion unlock STUDY`: take away the locks that a crash left behind, after saying whose they are."""
+"""`fusion unlock STUDY|--ledger`: take away the locks that a crash left behind, after saying whose they are."""
 
 from __future__ import annotations
 
@@ -9,33 +9,42 @@ import click
 
 from cli.settings import Settings, global_options
 from fusion_assets.reconcile.lab import Lab, open_lab, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import locked_backups, unlock
+from fusion_assets.reconcile.locks import Unlocked, locked_backups, unlock, unlock_ledger
 from resources.errors import UnsafeNameError
 
 
 @click.command()
-@click.argument("study")
+@click.argument("study", required=False)
+@click.option("--ledger", is_flag=True, help="The lock of the ledger, instead of a study's.")
 @click.option("--force", is_flag=True, help="Even if its owner still lives on this host.")
 @global_options
-def command(study: str, *, force: bool) -> None:
+def command(study: str | None, *, ledger: bool, force: bool) -> None:
     """Remove the locks of STUDY (its name at the source), there and on the NAS; the next run goes on from there.
+
+    With --ledger, remove the one that a process of another host left on the ledger when it crashed.
 
     Exit code 1 if there is nothing to remove, or its owner still runs; 2 if there is no such study.
     """
     settings = click.get_current_context().ensure_object(Settings)
-    config = settings.load()
-    with open_lab(config) as lab:
-        lab.source.check_mounted()
+    if (study is None) is not ledger:
+        raise click.UsageError("name one study, or --ledger")
+    with open_lab(settings.load()) as lab:
         lab.truenas.check_mounted()
-        names = {"run_name": study, "backup_name": config.backup_name(study)}
-        try:
-            result = unlock(lab.source, lab.truenas, **names, force=force)
-        except UnsafeNameError as error:
-            raise click.UsageError(f"{study!r} is not the name of a study: {error}") from error
-        if not result.removed:
-            refuse_unknown(lab, study)
+        result = unlock_ledger(lab.ledger, force=force) if study is None else _unlock_study(lab, study, force=force)
     click.echo(result.message)
     sys.exit(0 if result.removed else 1)
+
+
+def _unlock_study(lab: Lab, study: str, *, force: bool) -> Unlocked:
+    lab.source.check_mounted()
+    names = {"run_name": study, "backup_name": lab.config.backup_name(study)}
+    try:
+        result = unlock(lab.source, lab.truenas, **names, force=force)
+    except UnsafeNameError as error:
+        raise click.UsageError(f"{study!r} is not the name of a study: {error}") from error
+    if not result.removed:
+        refuse_unknown(lab, study)
+    return result
 
 
 def refuse_unknown(lab: Lab, study: str) -> None:

@@ -29,7 +29,7 @@ from fusion_assets.manifest.mirror import (
 )
 from fusion_assets.manifest.record import Record, parse_line
 from resources.errors import ChecksumError, NotFoundError, NotMountedError
-from resources.lockfile import LockHeldError, hold, new_lock
+from resources.lockfile import Lock, LockHeldError, LockState, describe, hold, new_lock, read_lock, remove
 from resources.s3 import S3Bucket
 from resources.storage import Storage, replace_file
 
@@ -208,7 +208,6 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Be the only writer, of all threads, processes and hosts."""
-        place = self._storage.location(LOCK_NAME)
         try:
             with (
                 self._threads,
@@ -218,13 +217,36 @@ class Ledger:
         except LockHeldError as held:
             raise LockHeldError(
                 f"the ledger {self.location} was locked for more than {self._patience:.0f} s by {held.state.text} | "
-                f"hint: try again later; if that process is certainly gone, delete {place}",
+                "hint: try again later; if that process is certainly gone, `fusion unlock --ledger` removes the lock",
                 held.state,
-                path=place,
+                path=held.path,
             ) from held
 
     def _prepare_month(self, now: datetime) -> str:
         """The month to append to, its file ready to be appended to.
+    def lock_state(self) -> LockState | None:
+        """Whose the lock on the ledger is at this moment; None if there is none.
+
+        Raises:
+            ResourceError: That cannot be seen.
+        """
+        lock = read_lock(self._storage, LOCK_NAME)
+        return describe(lock, datetime.now(UTC)) if lock else None
+
+    def remove_lock(self, lock: Lock) -> bool:
+        """Remove a lock on the ledger, whosever it is, if it is still the same one.
+
+        Args:
+            lock: As `lock_state` gave it.
+
+        Returns:
+            Whether it was removed.
+
+        Raises:
+            ResourceError: The storage refused.
+        """
+        return remove(self._storage, lock)
+
 
         Never one before the newest there is: the order of lines must be the order of events, even if the clock of the
         host that wrote last was ahead of this one's.

@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.reconcile.facts import LockFacts
 from fusion_assets.standard.listing import LOCK_NAME
 from resources.errors import NotFoundError, ResourceError
@@ -218,6 +219,29 @@ def unlock(source: Storage, nas: Storage, *, run_name: str, backup_name: str, fo
         return Unlocked(removed=False, message=f"{living[0]}; --force removes the lock all the same")
     done = [_remove(place, lock) for place, lock in found]
     return Unlocked(all(one.removed for one in done), "\n".join(one.message for one in done))
+
+
+def unlock_ledger(ledger: Ledger, *, force: bool = False) -> Unlocked:
+    """Remove the lock that a crash left on the ledger, unless its owner is seen to be running.
+
+    That of a dead process of this host is taken over by the next writer; that of another host waits for a person.
+
+    Args:
+        ledger: The ledger.
+        force: Remove it even if its owner is running.
+
+    Raises:
+        ResourceError: The ledger cannot be seen, or refused.
+    """
+    what, state = f"the ledger {ledger.location}", ledger.lock_state()
+    if state is None:
+        return Unlocked(removed=False, message=f"{what} has no lock")
+    if state.alive and not force:
+        waiting = f"{what} is locked by {state.text} | hint: wait until it is done"
+        return Unlocked(removed=False, message=f"{waiting}; --force removes the lock all the same")
+    if not ledger.remove_lock(state.lock):
+        return Unlocked(removed=False, message=f"the lock of {what} was removed or taken by somebody else just now")
+    return Unlocked(removed=True, message=f"removed the lock of {what}, of {state.text}")
 
 
 def _remove(place: Storage, found: FoundLock) -> Unlocked:

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from fusion_assets.manifest.ledger import LOCK_NAME as LEDGER_LOCK
+from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.locks import LOCKS
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Step, Verdict, plan_studies
 from fusion_assets.transfer.options import TransferOptions
+from resources.local import LocalStorage
+from resources.lockfile import LockHeldError, hold, new_lock
 from tests.real.small_lab import LARGE, LOCK, STUDY, SmallLab, assert_completed, assert_nothing_lost, recap
 
 pytestmark = pytest.mark.real
@@ -156,6 +160,31 @@ def test_a_crash_leaves_two_locks_and_one_command_removes_both(lab: SmallLab) ->
     done = lab.fusion("backup", "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert_completed(lab)
+
+
+def test_a_ledger_that_a_dead_host_left_locked_is_unlocked_by_one_command(lab: SmallLab) -> None:
+    lab.write_config()
+    assert lab.apply().failed == 0
+    ledger = lab.nas / "_manifest"
+    with hold(LocalStorage(ledger), new_lock(LEDGER_LOCK, with_process=True)):
+        living = lab.fusion("unlock", "--ledger")
+        assert living.returncode == 1
+        assert "still running" in living.stdout
+        assert (ledger / LEDGER_LOCK).exists()
+        _as_of_another_host(ledger / LEDGER_LOCK)
+        with lab.opened() as opened, pytest.raises(LockHeldError, match="fusion unlock --ledger"):
+            Ledger(LocalStorage(ledger), patience=0.1).append(opened.ledger.read().records[STUDY])
+
+        dead = lab.fusion("unlock", "--ledger")
+
+    assert dead.returncode == 0, dead.stderr
+    assert "microscope-2" in dead.stdout
+    assert not (ledger / LEDGER_LOCK).exists()
+    assert lab.fusion("unlock", "--ledger").returncode == 1
+    assert lab.fusion("unlock").returncode == lab.fusion("unlock", STUDY, "--ledger").returncode == 2
+    lab.add_study(OTHER)
+    assert lab.apply().failed == 0
+    assert_completed(lab, study=OTHER)
 
 
 @pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT])
