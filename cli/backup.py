@@ -14,7 +14,7 @@ from cli.output import print_json, print_plan
 from cli.plan import refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
-from fusion_assets.reconcile.lab import Lab, check_places, source_studies
+from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
 from fusion_assets.reconcile.locking import locks_in_the_way
 from fusion_assets.reconcile.plan import Verdict, summarize, why_nothing
 from resources.errors import ResourceError
@@ -31,7 +31,7 @@ def command() -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing. The hook is run.")
 @global_options
 def run(limit: str | None, output: str, *, dry_run: bool) -> None:
-    """Archive every idle study at the source, oldest first.
+    """Archive every idle study at the source, oldest first, and finish releases that were broken off.
 
     A study is idle when it looked the same in two observations (`backup.settle_minutes` apart), its newest file is
     older than `backup.idle_days`, and no file of it is held open. A lock left by a crash stops the run with exit
@@ -65,7 +65,7 @@ class RefusedError(Exception):
 def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbose: bool) -> int:
     observation = opened.observe(limit)
     refuse_no_match(limit, observation)
-    plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_source)
+    plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_host)
     eligible = tuple(plan for plan in plans if plan.verdict is not Verdict.WAITING)
     if output == "text":
         for plan in plans:
@@ -82,7 +82,7 @@ def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbo
 
 
 def refuse_locks(lab: Lab) -> None:
-    """Refuse to start while any study at the source, or the backup of one, is locked.
+    """Refuse to start while any study at the source or in its trash, or the backup of one, is locked.
 
     Args:
         lab: The lab.
@@ -90,7 +90,7 @@ def refuse_locks(lab: Lab) -> None:
     Raises:
         RefusedError: With whose locks they are, and what to type.
     """
-    locks = locks_in_the_way(lab, source_studies(check_places(lab)))
+    locks = locks_in_the_way(lab, {*source_studies(check_places(lab)), *trashed_studies(lab)})
     if locks:
         raise RefusedError("\n".join([*(str(lock) for lock in locks), "nothing was touched"]))
 

@@ -88,7 +88,10 @@ def ledger_schema() -> pa.DataFrameSchema:
 
 
 def _unique_whatever_the_case(table: pd.DataFrame) -> pd.Series[bool]:
-    return ~table["backup_name"].astype(str).str.casefold().duplicated(keep=False)
+    # Of an invalid study nothing was ever written: renamed, as its hint says, it leaves such a record behind.
+    written = table["status"] != Status.FAILED_VALIDATION.value
+    names = table["backup_name"].astype(str).str.casefold()
+    return ~(written & names.where(written).duplicated(keep=False))
 
 
 def _deleted_only_when_complete(table: pd.DataFrame) -> pd.Series[bool]:

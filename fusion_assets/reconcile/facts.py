@@ -81,6 +81,7 @@ class StudyFacts:
         trash: What a release that did not finish has left of its source in the trash.
         last_event: The last record of the study, even one that does not count because an earlier one is complete.
         last_complete: The last record that says complete, whatever was begun or failed after it.
+        elsewhere: A record of a study of the same name at the source under another backup name: an alias came or went.
         mirrored: Whether the ledger's mirror in S3 holds its latest record.
     """
 
@@ -94,4 +95,5 @@ class StudyFacts:
     trash: Listing | Unseen | None = None
     last_event: Record | None = None
     last_complete: Record | None = None
+    elsewhere: Record | None = None
     mirrored: bool | Unseen = True

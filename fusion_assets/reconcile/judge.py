@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime
 
 from fusion_assets.config import BackupSection
@@ -11,8 +10,16 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
-from fusion_assets.reconcile.lab import EVICTED_FIELD
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, name_taken, proven_otherwise, source_changed
+from fusion_assets.reconcile.lab import EVICTED_FIELD, TRASH
+from fusion_assets.reconcile.overwrite import (
+    FINGERPRINT_FIELD,
+    archived_elsewhere,
+    name_taken,
+    proven_otherwise,
+    source_changed,
+    spoken,
+    trash_changed,
+)
 from fusion_assets.reconcile.plan import (
     BREAKS_STANDARD,
     COPY_PROVEN,
@@ -20,19 +27,25 @@ from fusion_assets.reconcile.plan import (
     IN_TRASH,
     KNOWN_INVALID,
     LOCKED,
+    NAME_TAKEN,
     NOT_MIRRORED,
     PROVEN,
     SIDECAR_LOST,
     SOURCE_CHANGED,
+    TRASH_UNSEEN,
     UNARCHIVED,
     ObservedStudy,
 )
 from fusion_assets.standard.listing import Listing
+from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
 
 # A field the ledger carries beyond the fixed ones.
 REASON_FIELD = "reason"
 SIDECAR_FIELD = "sidecar_sha256"
+
+# How the sentence begins that the ledger has of a finding of structure (D1-D5), rather than of a name (R1-R8).
+_STRUCTURE = "[D"
 
 
 def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
@@ -100,22 +113,54 @@ def _idle(source: SourceFacts | Unseen | None, backup: BackupSection, now: datet
 def _validated(facts: StudyFacts, record: Record | None) -> Condition:
     source = facts.source
     if source is None:
-        return true("NotAtSource")
+        return _trash_validated(facts)
     if isinstance(source, Unseen):
         return unknown("SourceUnseen", source.why)
-    in_trash = facts.trash is not None
-    if taken := name_taken(record, facts.run_name, source.observation.fingerprint, in_trash=in_trash):
-        return false("NameTaken", taken)
+    fingerprint, in_trash = source.observation.fingerprint, facts.trash is not None
+    taken = name_taken(record, facts.run_name, fingerprint, in_trash=in_trash)
+    if taken := taken or archived_elsewhere(facts.elsewhere, fingerprint):
+        return false(NAME_TAKEN, taken)
     if changed := _changed(facts, source, record):
         return changed
-    event = facts.last_event
-    if event and _is_known_invalid(event, source):
-        return false(KNOWN_INVALID, str(event.extra.get(REASON_FIELD, "")))
-    if not source.report.ok:
-        first, *more = source.report.violations
-        also = f" (and {len(more)} more)" if more else ""
-        return false(BREAKS_STANDARD, f"[{first.rule}] {first.path}: {first.message}{also}")
-    return true("Conforms")
+    if invalid := _invalid(facts.last_event, source):
+        return invalid
+    other = facts.elsewhere
+    return true("Conforms", f"another study of this name is recorded as {other.backup_name}" if other else "")
+
+
+def _trash_validated(facts: StudyFacts) -> Condition:
+    """A study in the trash was valid when it came there; but it must be the one that was archived."""
+    if not isinstance(facts.trash, Listing):
+        return true("NotAtSource")
+    if facts.record is None and (taken := archived_elsewhere(facts.elsewhere)):
+        return false(NAME_TAKEN, taken)
+    copy = facts.copy if isinstance(facts.copy, CopyFacts) else None
+    changed = trash_changed(facts.last_complete, facts.trash, copy) if facts.last_complete else None
+    return false(SOURCE_CHANGED, changed) if changed else true("NotAtSource")
+
+
+def _invalid(event: Record | None, source: SourceFacts) -> Condition | None:
+    """What is wrong with a study's names, as just seen, or with the structure of its files, as the ledger says.
+
+    The names follow from the listing at hand. Of the structure, which costs reading files, the ledger is believed for
+    as long as no file changed; and if nothing else is wrong any more, only what it says of structure.
+    """
+    said = _said_invalid(event, source)
+    if source.report.ok:
+        return false(KNOWN_INVALID, said) if said.startswith(_STRUCTURE) else None
+    first, *more = source.report.violations
+    also = f" (and {len(more)} more)" if more else ""
+    # The ledger counts the findings of structure, too, so only how its sentence begins is compared.
+    reason = KNOWN_INVALID if said.startswith(str(first)) else BREAKS_STANDARD
+    return false(reason, f"[{first.rule}] {first.path}: {first.message}{also}")
+
+
+def _said_invalid(event: Record | None, source: SourceFacts) -> str:
+    """Why the ledger says last that this very state of a study is invalid; empty when it does not."""
+    if event is None or event.status is not Status.FAILED_VALIDATION:
+        return ""
+    unchanged = event.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint
+    return str(event.extra.get(REASON_FIELD, "")) if unchanged else ""
 
 
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
@@ -128,11 +173,6 @@ def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> C
     return false(SOURCE_CHANGED, changed) if changed else None
 
 
-def _is_known_invalid(event: Record, source: SourceFacts) -> bool:
-    unchanged = event.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint
-    return event.status is Status.FAILED_VALIDATION and unchanged
-
-
 def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, record: Record | None) -> Condition:
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
@@ -142,7 +182,7 @@ def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, rec
         return _without_sidecar(copy, record)
     if missing := sorted(copy.checksums.keys() - copy.files.keys()):
         hint = "" if at_hand else " | hint: bring them back from S3"
-        return false("FilesMissing", f"in the sidecar but not on the NAS: {_some(missing)}{hint}")
+        return false("FilesMissing", f"in the sidecar but not on the NAS: {name_some(missing)}{hint}")
     if at_hand:
         return _copy_matches(copy, at_hand)
     total = sum(copy.files[path].size for path in copy.checksums)
@@ -176,16 +216,16 @@ def _copy_matches(copy: CopyFacts, at_hand: Listing) -> Condition:
     files = {entry.path: entry for entry in at_hand.files}
     checksums = copy.checksums or {}
     if new := sorted(files.keys() - checksums.keys()):
-        return false("SourceHasMore", f"at the source but not in the copy: {_some(new)}")
+        return false("SourceHasMore", f"at the source but not in the copy: {name_some(new)}")
     differing = sorted(path for path, entry in files.items() if not same_file(entry, copy.files[path]))
     if differing:
-        return false("FilesDiffer", f"size or time differ from the source: {_some(differing)}")
+        return false("FilesDiffer", f"size or time differ from the source: {name_some(differing)}")
     return true("Copied", _extras(copy))
 
 
 def _extras(copy: CopyFacts) -> str:
     extra = sorted(copy.files.keys() - (copy.checksums or {}).keys())
-    return f"also on the NAS, unknown to the sidecar: {_some(extra)}" if extra else ""
+    return f"also on the NAS, unknown to the sidecar: {name_some(extra)}" if extra else ""
 
 
 def _on_s3(
@@ -220,10 +260,10 @@ def _archive_matches(archive: ArchiveFacts, copy: CopyFacts) -> Condition:
     if archive.sidecar_sha256 != hashlib.sha256(copy.sidecar).hexdigest():
         return false("SidecarDiffers", "the sidecar in S3 is not the one on the NAS")
     if missing := sorted(checksums.keys() - archive.sizes.keys()):
-        return false("ObjectsMissing", f"not in S3: {_some(missing)}")
+        return false("ObjectsMissing", f"not in S3: {name_some(missing)}")
     differing = sorted(path for path in checksums if _size_differs(path, archive, copy))
     if differing:
-        return false("ObjectsDiffer", f"another size in S3: {_some(differing)}")
+        return false("ObjectsDiffer", f"another size in S3: {name_some(differing)}")
     return true("Archived")
 
 
@@ -245,7 +285,7 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
         return unknown("MirrorUnseen", facts.mirrored.why)
     if not facts.mirrored:
         return false(NOT_MIRRORED, "the ledger's mirror in S3 is behind")
-    return true("Complete", f"completed {_spoken(record.completed_at)}")
+    return true("Complete", f"completed {spoken(record.completed_at)}")
 
 
 def _not_complete(record: Record) -> Condition:
@@ -266,26 +306,23 @@ def _differs_from_copy(
     return false("RecordDiffers", f"recorded {record.file_count} files, {record.total_bytes} bytes")
 
 
+def _begun(trash: Listing, run_name: str) -> str:
+    return (
+        f"its release was begun and not finished: it is in {TRASH}/{trash.name} | hint: with delete_source = true "
+        f"`fusion apply` finishes it; if the source is to stay, move that back to {run_name}"
+    )
+
+
 def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
     if isinstance(facts.source, Unseen):
         return unknown("SourceUnseen", facts.source.why)
     if facts.source is not None:
         stray = facts.source.listing.unarchived
-        return false(UNARCHIVED, f"not archived: {_some(stray)}") if stray else false("AtSource")
+        return false(UNARCHIVED, f"not archived: {name_some(stray)}") if stray else false("AtSource")
     if isinstance(facts.trash, Unseen):
-        return unknown("TrashUnseen", facts.trash.why)
+        return unknown(TRASH_UNSEEN, facts.trash.why)
     if facts.trash is not None:
-        return false(IN_TRASH, "a release was begun and not finished")
+        return false(IN_TRASH, _begun(facts.trash, facts.run_name))
     if record and record.source_deleted_at:
-        return true("Released", f"released {_spoken(record.source_deleted_at)}")
+        return true("Released", f"released {spoken(record.source_deleted_at)}")
     return true("Gone", "no longer at the source, and not released by us")
-
-
-def _spoken(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M} UTC" if time else ""
-
-
-def _some(paths: Iterable[str], limit: int = 3) -> str:
-    listed = list(paths)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more

@@ -190,8 +190,18 @@ def is_at_source(lab: Lab, run_name: str) -> bool:
         lab: The lab.
         run_name: The study.
     """
+    return is_directory(lab.source, run_name)
+
+
+def is_directory(storage: Storage, path: str) -> bool:
+    """Whether there is a directory of that name, and not a file or a link.
+
+    Args:
+        storage: Where.
+        path: Relative to its root.
+    """
     try:
-        return lab.source.stat(run_name).kind == "directory"
+        return storage.stat(path).kind == "directory"
     except NotFoundError:
         return False
 

@@ -21,15 +21,15 @@ from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Memory, Observation, remember
 from fusion_assets.reconcile.judge import is_proven, judge_study
-from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
+from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock, locked_backups
+from fusion_assets.reconcile.overwrite import recorded_elsewhere
 from fusion_assets.reconcile.plan import ObservedStudy
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.rules import validate_listing
 from fusion_assets.standard.validate import is_study_candidate, with_clash
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from resources.errors import NotFoundError, ResourceError, described
-from resources.storage import Storage
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class _Surroundings:
     view: LedgerView
     last_events: Mapping[str, Record]
     last_complete: Mapping[str, Record]
+    by_run_name: Mapping[str, list[Record]]
     at_source: frozenset[str]
     twins: Mapping[str, list[str]]
     trashed: Mapping[str, str]
@@ -94,7 +95,7 @@ def observe_lab(
         ResourceError: The source or the ledger cannot be listed at all.
     """
     now = now or datetime.now(UTC)
-    around = _look_around(lab, source_studies(check_places(lab)), now)
+    around = _look_around(lab, now)
     names = [pair for pair in _known_studies(lab, around) if limit is None or _matches(limit, pair)]
     facts: list[StudyFacts] = []
     with ThreadPoolExecutor(_OBSERVERS, thread_name_prefix="observe") as pool:
@@ -123,20 +124,37 @@ def observe_study(lab: Lab, run_name: str, memory: Memory, *, now: datetime | No
         ResourceError: The source's root or the ledger cannot be read.
     """
     now = now or datetime.now(UTC)
-    around = _look_around_one(lab, run_name, now)
-    facts = _gather(lab, around, memory, run_name, lab.config.backup_name(run_name))
+    backup_name = lab.config.backup_name(run_name)
+    facts = _gather(lab, _look_around(lab, now, only=backup_name), memory, run_name, backup_name)
     return judge_study(facts, lab.config.backup, now)
 
 
-def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surroundings:
-    on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
-    on_s3 = _attempt(lambda: frozenset(lab.bucket.list_directories("")))
+def _look_around(lab: Lab, now: datetime, *, only: str | None = None) -> _Surroundings:
+    """What is seen once for all studies.
+
+    Args:
+        lab: The lab.
+        now: The time of the observation.
+        only: A backup name: the NAS and S3 are asked for this one, so that looking at each of 1,000 studies again does
+            not list all of them each time.
+    """
+    at_source = source_studies(check_places(lab))
+    if only is None:
+        on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
+        on_s3 = _attempt(lambda: frozenset(lab.bucket.list_directories("")))
+    else:
+        on_truenas = _attempt(lambda: frozenset({only} if is_directory(lab.truenas, only) else ()))
+        on_s3 = _attempt(lambda: frozenset({only} if _any(lab.bucket.list(f"{only}/")) else ()))
     stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
     view = lab.ledger.read()
+    by_run_name: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in view.records.values():
+        by_run_name[record.run_name].append(record)
     return _Surroundings(
         view=view,
         last_events={record.backup_name: record for _, record in view.events},
         last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE},
+        by_run_name=by_run_name,
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source),
         trashed=trashed_studies(lab),
@@ -148,58 +166,49 @@ def _look_around(lab: Lab, at_source: tuple[str, ...], now: datetime) -> _Surrou
     )
 
 
-def _look_around_one(lab: Lab, run_name: str, now: datetime) -> _Surroundings:
-    """The same for one study only, so that looking at each of 1,000 again does not list all of them each time."""
-    backup_name = lab.config.backup_name(run_name)
-    at_source = source_studies(check_places(lab))
-    stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
-    view = lab.ledger.read()
-    return _Surroundings(
-        view=view,
-        last_events={record.backup_name: record for _, record in view.events},
-        last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE},
-        at_source=frozenset(at_source),
-        twins=twins_of(lab, at_source),
-        trashed=trashed_studies(lab),
-        on_truenas=_attempt(lambda: frozenset({backup_name} if _is_directory(lab.truenas, backup_name) else ())),
-        on_s3=_attempt(lambda: frozenset({backup_name} if _any(lab.bucket.list(f"{backup_name}/")) else ())),
-        locked_backups=_attempt(lambda: locked_backups(lab.truenas)),
-        stale_months=stale,
-        now=now,
-    )
-
-
-def _is_directory(storage: Storage, path: str) -> bool:
-    try:
-        return storage.stat(path).kind == "directory"
-    except NotFoundError:
-        return False
-
-
 def _any(found: Iterable[object]) -> bool:
     return next(iter(found), None) is not None
 
 
 def _known_studies(lab: Lab, around: _Surroundings) -> list[tuple[str, str]]:
-    at_source = {(name, lab.config.backup_name(name)) for name in around.at_source}
-    taken = {backup_name for _, backup_name in at_source}
-    trashed = {(name, lab.config.backup_name(name)) for name in around.trashed if name not in around.at_source}
-    taken |= {backup_name for _, backup_name in trashed}
-    recorded = {
-        (record.run_name, name)
-        for name, record in around.view.records.items()
-        if name not in taken and not _is_gone(around, name, record)
-    }
-    return sorted(at_source | trashed | recorded | _unrecorded(lab, around, taken))
+    """Run name and backup name of every study, each run name once: it is what a study is called by everywhere."""
+    at_host = {name: lab.config.backup_name(name) for name in (*around.at_source, *around.trashed)}
+    named, taken = dict(at_host), set(at_host.values())
+    for name, record in sorted(around.view.records.items(), key=lambda one: not _is_named_so(lab, one[1])):
+        if name in taken or record.run_name in at_host or _is_gone(around, name, record):
+            continue  # of a study at hand that is recorded under another name, its own line tells
+        # An alias came or went since: what was archived under the old name goes by that, where nothing else does.
+        run_name = record.run_name if _is_named_so(lab, record) else name
+        named.setdefault(run_name, name)
+    return sorted([*named.items(), *_unrecorded(lab, around, taken)])
+
+
+def _is_named_so(lab: Lab, record: Record) -> bool:
+    """Whether config.toml still gives a recorded study the backup name it has."""
+    return lab.config.backup_name(record.run_name) == record.backup_name
 
 
 def _unrecorded(lab: Lab, around: _Surroundings, taken: Collection[str]) -> set[tuple[str, str]]:
-    """Studies in both places that the ledger does not know: it was lost with its mirror; they can be proven again."""
+    """Studies in both places that the ledger does not know: it was lost with its mirror; they can be proven again.
+
+    Only what bears our sidecar is ours: backups that are older than this program are none of its business.
+    """
     if isinstance(around.on_truenas, Unseen) or isinstance(around.on_s3, Unseen):
         return set()
     run_names = {backup_name: run_name for run_name, backup_name in lab.config.alias.items()}
-    found = (around.on_truenas & around.on_s3) - around.view.records.keys() - set(taken)
-    return {(run_names.get(name, name), name) for name in found}
+    found = sorted((around.on_truenas & around.on_s3) - around.view.records.keys() - set(taken))
+    with ThreadPoolExecutor(_OBSERVERS, thread_name_prefix="observe") as pool:
+        ours = list(pool.map(lambda name: _attempt(lambda: _has_sidecar(lab, name)), found))
+    # One that could not be asked is listed, and becomes unknown: it may be ours.
+    return {(run_names.get(name, name), name) for name, is_ours in zip(found, ours, strict=True) if is_ours}
+
+
+def _has_sidecar(lab: Lab, backup_name: str) -> bool:
+    path = f"{backup_name}/{SIDECAR_NAME}"
+    try:
+        return lab.truenas.stat(path).kind == "file"
+    except NotFoundError:
+        return lab.bucket.head(path) is not None
 
 
 def _is_gone(around: _Surroundings, backup_name: str, record: Record) -> bool:
@@ -257,6 +266,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         trash=_attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         last_event=around.last_events.get(backup_name),
         last_complete=around.last_complete.get(backup_name),
+        elsewhere=recorded_elsewhere(around.by_run_name.get(run_name, ()), backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )
 

@@ -12,11 +12,12 @@ A study that was never complete is still being written, and its files may change
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.facts import CopyFacts
+from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
@@ -26,6 +27,8 @@ from fusion_assets.transfer.plan import same_file
 FINGERPRINT_FIELD = "fingerprint"
 ACCEPTED_FIELD = "accepted_fingerprint"
 ACCEPTED_AT_FIELD = "accepted_at"
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_trash: bool) -> str | None:
@@ -51,12 +54,41 @@ def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_tra
         return None
     if record.source_deleted_at is not None:
         return (
-            f"a study of this name was archived and released {_spoken(record.source_deleted_at)}, and this is another"
+            f"a study of this name was archived and released {spoken(record.source_deleted_at)}, and this is another"
             " | hint: rename it; the archived one is never overwritten"
         )
     if record.run_name != run_name and record.status is Status.COMPLETE:
         return f"{record.run_name} is archived under this name | hint: give {run_name} another name or alias"
     return None
+
+
+def recorded_elsewhere(records: Iterable[Record], backup_name: str) -> Record | None:
+    """The newest record of a study under another backup name than its present one; None if there is none.
+
+    Args:
+        records: What the ledger has of studies of its name at the source.
+        backup_name: Its present backup name.
+    """
+    others = [r for r in records if r.backup_name != backup_name and r.status is not Status.FAILED_VALIDATION]
+    return max(others, key=lambda record: record.started_at or _LONG_AGO, default=None)
+
+
+def archived_elsewhere(elsewhere: Record | None, fingerprint: str | None = None) -> str | None:
+    """Why a study must not be archived under its present backup name: it is under another one; None if it may.
+
+    Args:
+        elsewhere: The ledger's record of a study of its name under another backup name.
+        fingerprint: Of its listing; None when it is in the trash, where it came only because it was archived.
+    """
+    proven_at = (elsewhere.completed_at or elsewhere.truenas_verified_at) if elsewhere else None
+    if elsewhere is None or proven_at is None:
+        return None
+    if fingerprint is not None and elsewhere.extra.get(FINGERPRINT_FIELD) != fingerprint:
+        return None
+    return (
+        f"it was archived as {elsewhere.backup_name} {spoken(proven_at)}, and is not archived again under "
+        "another name | hint: put [alias] in config.toml back as it was"
+    )
 
 
 def last_complete(history: Iterable[Record]) -> Record | None:
@@ -131,10 +163,34 @@ def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> 
     else:
         return None
     return (
-        f"{what}; what was proven {_spoken(proven.completed_at)} is kept as it is | hint: if they were damaged, put "
+        f"{what}; what was proven {spoken(proven.completed_at)} is kept as it is | hint: if they were damaged, put "
         f'good ones back; if they are right, `fusion apply --accept-changes "{listing.name}"`, or rename the study'
     )
 
 
-def _spoken(time: datetime | None) -> str:
+def trash_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> str | None:
+    """Why the trash must not be copied over what was proven, when all of a study is in it; None if it may.
+
+    Of a study that is half deleted the ledger's one fingerprint says nothing: there only the bytes can tell, and
+    whoever copies a file compares them with the sidecar.
+
+    Args:
+        proven: The last record that says ``complete``.
+        listing: What is in the trash.
+        copy: The copy on the NAS; None when there is none.
+    """
+    files = {entry.path: entry for entry in listing.files}
+    if copy is None or copy.checksums is None or FINGERPRINT_FIELD not in proven.extra:
+        return None
+    if copy.checksums.keys() - files.keys() or not (changed := changed_files(proven, listing, copy)):
+        return None
+    return (
+        f"its release was begun and not finished, and proven files changed in the trash: {name_some(changed)} in "
+        f"{TRASH}/{listing.name}; what was proven {spoken(proven.completed_at)} is kept as it is | hint: put the good "
+        "files back there with their times (from the NAS, say), or move these out of it; then `fusion apply`"
+    )
+
+
+def spoken(time: datetime | None) -> str:
+    """A time as messages say it; ``before`` for one that is not known."""
     return f"{time:%Y-%m-%d %H:%M} UTC" if time else "before"

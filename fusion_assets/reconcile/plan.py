@@ -49,6 +49,9 @@ KNOWN_INVALID = "KnownInvalid"
 BREAKS_STANDARD = "BreaksStandard"
 # Its release was begun and not finished: its bytes are in the trash at the source, all or some of them.
 IN_TRASH = "InTrash"
+TRASH_UNSEEN = "TrashUnseen"
+# Its name at the destinations is another study's, or it is archived under another one: a person has to name it.
+NAME_TAKEN = "NameTaken"
 # The copy was finished once and recorded, but its sidecar is gone or cannot be read: the copy itself can bring it back.
 SIDECAR_LOST = "SidecarLost"
 # A file that is proven in both places is another one at the source: nothing is touched before a person has looked.
@@ -92,6 +95,11 @@ class ObservedStudy:
     file_count: int = 0
     total_bytes: int = 0
     fingerprint: str = ""
+
+    @property
+    def at_host(self) -> bool:
+        """Whether anything of it is on the instrument's host, or may be: its directory, or what the trash holds."""
+        return self.at_source or self.conditions[Name.SOURCE_RELEASED].reason in (IN_TRASH, TRASH_UNSEEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,8 @@ def _verdict(desired: Desired, observed: ObservedStudy, actions: tuple[Step, ...
     unmet = [conditions[name] for name in wanted if not conditions[name].is_true]
     if any(condition.status is Status.UNKNOWN for condition in unmet):
         return Verdict.UNKNOWN
+    if conditions[Name.SOURCE_RELEASED].reason == IN_TRASH:
+        return Verdict.FAILED  # a release that was begun is finished by nobody, where sources are to stay by now
     if all(condition.reason == EVICTED for condition in unmet):
         return Verdict.SETTLED
     return Verdict.FAILED

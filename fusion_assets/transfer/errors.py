@@ -28,7 +28,7 @@ class SourceChangedError(TransferError):
 
 
 class RottenSourceError(TransferError):
-    """A file of the source has other bytes than were proven of it, though its size and time say that it is the same."""
+    """A file of the source has other bytes than were proven of it, and nobody has said that these are right."""
 
 
 class ReadBackError(TransferError):

@@ -106,12 +106,13 @@ class Session:
         return f"{self.study.backup_name}/{path}{PARTIAL_SUFFIX}"
 
     def check_expected(self, path: str, sha256: str) -> None:
-        """Raise `RottenSourceError` if a file of the source, which must be as it was, has other bytes."""
+        """Raise `RottenSourceError` if a file of the source, which must be what was proven, has other bytes."""
         if self.expected.get(path, sha256) != sha256:
             raise RottenSourceError(
-                f"{self.source.location(self.source_path(path))} has the size and the time it had when it was "
-                "archived, but not the bytes: its disk has damaged it. Nothing was copied over what was proven | hint: "
-                "bring the good file back (from S3, say) to the NAS, and check the disk of the source",
+                f"{self.source.location(self.source_path(path))} has not the bytes that were proven of it when it was "
+                "archived: its disk has damaged it, or it was written again. Nothing was copied over what was proven | "
+                "hint: put the good file back with its time, from the NAS or from S3, wherever it is not, and check "
+                "the disk of the source; or keep this one elsewhere: move it out, or rename the study",
                 paths=[path],
             )
 

@@ -81,6 +81,12 @@ def test_names_that_windows_cannot_tell_apart_are_reported_both():
     assert failures(record(backup_name="Study"), record(backup_name="study"), record(backup_name="other")) == [rule] * 2
 
 
+def test_a_study_that_was_invalid_because_of_its_twin_and_was_renamed_does_not_fail_the_check_of_the_twin():
+    invalid = record(backup_name="RUN1", status=Status.FAILED_VALIDATION)
+    assert failures(record(backup_name="run1"), invalid) == []
+    assert failures(record(backup_name="run1"), invalid, record(backup_name="Run1")) != []
+
+
 def test_a_source_is_not_deleted_without_a_complete_backup():
     rule = ("source_deleted_at", "must not be there unless the backup is complete")
     assert failures(record(status=Status.FAILED_S3, source_deleted_at=START + timedelta(days=1))) == [rule]

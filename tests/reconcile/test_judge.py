@@ -19,12 +19,20 @@ from fusion_assets.reconcile.plan import (
     COPY_PROVEN,
     EVICTED,
     KNOWN_INVALID,
+    NAME_TAKEN,
     NOT_MIRRORED,
     PROVEN,
     SIDECAR_LOST,
+    SOURCE_CHANGED,
     UNARCHIVED,
+    Desired,
     ObservedStudy,
+    Step,
+    Verdict,
+    plan_study,
+    why_nothing,
 )
+from fusion_assets.reconcile.recap import recap_study
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport, Violation
 from resources.storage import Entry
@@ -102,10 +110,26 @@ def test_a_study_that_breaks_the_standard_says_which_rule_first() -> None:
 
 
 def test_a_broken_image_found_before_is_not_read_again_until_the_study_changes() -> None:
-    failed = replace(RECORD, status=LedgerStatus.FAILED_VALIDATION)
+    failed = invalid(f"[D2] {STUDY}/a/Scan1/a.qptiff: is cut short | hint: scan it again")
     assert reason(Name.VALIDATED, last_event=failed) == (Status.FALSE, KNOWN_INVALID)
-    repaired = replace(failed, extra={"fingerprint": "another"})
+    repaired = replace(failed, extra={**failed.extra, "fingerprint": "another"})
     assert reason(Name.VALIDATED, last_event=repaired) == (Status.TRUE, "Conforms")
+
+
+def invalid(why: str) -> Record:
+    """What the ledger has of this very state of the study after it failed validation."""
+    extra = {"fingerprint": SOURCE.observation.fingerprint, "reason": why}
+    return replace(RECORD, status=LedgerStatus.FAILED_VALIDATION, extra=extra)
+
+
+def test_a_study_whose_names_are_right_by_now_is_not_invalid_for_ever_because_no_file_of_it_changed() -> None:
+    stray = Violation("R5", f"{STUDY}/notes", "is an empty folder", "remove it")
+    broken = replace(SOURCE, report=replace(SOURCE.report, violations=(stray,)))
+    said = invalid(f"{stray} (and 1 more)")
+    assert reason(Name.VALIDATED, source=broken, last_event=said) == (Status.FALSE, KNOWN_INVALID)
+    assert reason(Name.VALIDATED, last_event=said) == (Status.TRUE, "Conforms")
+    other = replace(SOURCE, report=replace(SOURCE.report, violations=(replace(stray, rule="R3"),)))
+    assert reason(Name.VALIDATED, source=other, last_event=said) == (Status.FALSE, "BreaksStandard")
 
 
 def test_a_new_acquisition_under_the_name_of_a_released_study_never_overwrites_the_only_copies() -> None:
@@ -238,6 +262,46 @@ def test_a_study_is_not_archived_over_one_of_its_name_that_lies_half_deleted_in_
     assert reason(Name.VALIDATED, source=other, trash=SOURCE.listing) == (Status.FALSE, "NameTaken")
     assert reason(Name.VALIDATED, source=other, trash=Unseen("away")) == (Status.FALSE, "NameTaken")
     assert reason(Name.VALIDATED, trash=SOURCE.listing) == (Status.TRUE, "Conforms")
+
+
+def test_a_file_that_changed_in_the_trash_is_said_to_have_and_nothing_is_copied_from_there() -> None:
+    files = (replace(FILES[0], size=11), FILES[1])
+    facts = {"source": None, "trash": Listing(f"{STUDY}@20260301", files), "last_complete": RECORD}
+    study = judged(**facts)
+    condition = study.conditions[Name.VALIDATED]
+    assert condition.reason == SOURCE_CHANGED
+    assert "a.xpd in .fusion-trash/20260105_WW_HCC_run1@20260301" in condition.message
+    plan = plan_study(Desired(delete_source=True), study)
+    assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
+    moved_out = {**facts, "trash": Listing(STUDY, files[1:])}
+    assert plan_study(Desired(delete_source=True), judged(**moved_out)).actions == (Step.SOURCE_RELEASED,)
+
+
+def test_damage_on_the_nas_is_not_taken_for_a_change_in_the_trash() -> None:
+    cut = {**COPY.files, FILES[0].path: replace(FILES[0], size=3)}
+    facts = {"source": None, "trash": SOURCE.listing, "copy": replace(COPY, files=cut), "last_complete": RECORD}
+    assert reason(Name.VALIDATED, **facts)[0] is Status.TRUE
+    assert Step.TRUENAS_COPY in plan_study(Desired(delete_source=True), judged(**facts)).actions
+
+
+def test_a_study_in_the_trash_needs_a_person_where_sources_are_to_stay_by_now() -> None:
+    study = judged(source=None, trash=Listing(f"{STUDY}@20260301", FILES))
+    plan = plan_study(Desired(delete_source=False), study)
+    assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
+    assert f"move that back to {STUDY}" in why_nothing(plan)
+    assert recap_study(Desired(delete_source=False), plan, {}).failed == 1
+    assert plan_study(Desired(delete_source=True), study).actions == (Step.SOURCE_RELEASED,)
+
+
+def test_an_alias_that_came_after_a_study_was_archived_does_not_archive_it_twice() -> None:
+    before = {"record": None, "copy": None, "archive": None}
+    condition = judged(**before, elsewhere=replace(RECORD, backup_name="old name")).conditions[Name.VALIDATED]
+    assert (condition.reason, "archived as old name" in condition.message) == (NAME_TAKEN, True)
+    trashed = {**before, "source": None, "trash": SOURCE.listing}
+    assert reason(Name.VALIDATED, **trashed, elsewhere=RECORD) == (Status.FALSE, NAME_TAKEN)
+    another = judged(**before, elsewhere=replace(RECORD, backup_name="old name", extra={"fingerprint": "another"}))
+    assert another.conditions[Name.VALIDATED].is_true
+    assert "old name" in another.conditions[Name.VALIDATED].message
 
 
 def test_a_trash_that_cannot_be_seen_is_unknown_not_empty() -> None:

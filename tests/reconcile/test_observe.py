@@ -12,7 +12,7 @@ from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.lab import Lab, create_ledger
 from fusion_assets.reconcile.observe import observe_lab, observe_study, twins_of
-from fusion_assets.reconcile.plan import Desired, ObservedStudy, plan_study
+from fusion_assets.reconcile.plan import Desired, ObservedStudy, Verdict, plan_study
 from resources.errors import UnavailableError
 from resources.local import LocalStorage
 from resources.storage import Storage
@@ -199,6 +199,36 @@ def test_what_lies_in_both_places_without_a_record_is_seen_under_its_name_at_the
     with archived.opened() as opened:
         found = {study.run_name: study.backup_name for study in observe_lab(opened, {}).studies}
     assert found == {OTHER: OTHER, "run 1 of Monday": STUDY}
+
+
+def test_backups_that_are_older_than_this_program_are_none_of_its_business(lab: SmallLab) -> None:
+    ours = "20250101_WW_HCC_old"
+    for name, files in {ours: ("a.xpd", "_checksums.sha256"), "by robocopy": ("a.xpd",)}.items():
+        for file in files:
+            (lab.nas / name).mkdir(exist_ok=True)
+            (lab.nas / name / file).write_bytes(b"")
+            lab.server.client().put_object(Bucket=lab.bucket, Key=lab.key(file, name), Body=b"")
+    with lab.opened() as opened:
+        assert {study.run_name for study in observe_lab(opened, {}).studies} == {STUDY, ours}
+    (lab.nas / ours / "_checksums.sha256").unlink()  # lost on the NAS: S3 still shows whose it is
+    with lab.opened() as opened:
+        assert {study.run_name for study in observe_lab(opened, {}).studies} == {STUDY, ours}
+
+
+@pytest.mark.parametrize("change", ["came", "went"])
+def test_a_study_is_one_line_and_is_not_archived_twice_when_its_alias_came_or_went(lab: SmallLab, change: str) -> None:
+    plain, aliased = lab.config.read_text(), f"{lab.config.read_text()}[alias]\n'{STUDY}' = '{OTHER}'\n"
+    lab.config.write_text(plain if change == "came" else aliased)
+    assert lab.apply().failed == 0
+    lab.config.write_text(aliased if change == "came" else plain)
+    with lab.opened() as opened:
+        (study,) = observe_lab(opened, {}).studies
+    old_name = STUDY if change == "came" else OTHER
+    assert f"archived as {old_name}" in study.conditions[Name.VALIDATED].message
+    plan = plan_study(Desired(delete_source=False), study)
+    assert (plan.actions, plan.verdict) == ((), Verdict.FAILED)
+    lab.config.write_text(plain if change == "came" else aliased)
+    assert lab.apply().changed == 0
 
 
 def test_the_other_host_that_works_on_a_backup_is_named(archived: SmallLab) -> None:
