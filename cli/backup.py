@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from datetime import timedelta
 
 import click
 
@@ -14,9 +16,11 @@ from cli.output import print_json, print_plan
 from cli.plan import refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
+from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.idle import NOT_SETTLED, Memory
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
 from fusion_assets.reconcile.locking import locks_in_the_way
-from fusion_assets.reconcile.plan import Verdict, summarize, why_nothing
+from fusion_assets.reconcile.plan import StudyPlan, Verdict, summarize, why_nothing
 from resources.errors import ResourceError
 
 
@@ -67,6 +71,7 @@ def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbo
     refuse_no_match(limit, observation)
     plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_host)
     eligible = tuple(plan for plan in plans if plan.verdict is not Verdict.WAITING)
+    _tell_of_second_look(plans, observation.memory, opened.config.backup.settle_minutes)
     if output == "text":
         for plan in plans:
             if plan.verdict is Verdict.WAITING:
@@ -79,6 +84,19 @@ def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbo
     else:
         print_plan(eligible, summary, verbose=verbose)
     return EXIT_OK
+
+
+def _tell_of_second_look(plans: Sequence[StudyPlan], memory: Memory, settle_minutes: float) -> None:
+    """Say until when studies wait for their second look: by the calendar alone, it may be a month away."""
+    waiting = [plan.study for plan in plans if plan.observed.conditions[Name.IDLE].reason == NOT_SETTLED]
+    if not waiting:
+        return
+    until = max(memory[study].since for study in waiting) + timedelta(minutes=settle_minutes)
+    click.echo(
+        f"{len(waiting)} of {len(plans)} studies wait for their second look: run this again after "
+        f"{until:%Y-%m-%d %H:%M} UTC; `fusion plan` some time before a run is a first look, too",
+        err=True,
+    )
 
 
 def refuse_locks(lab: Lab) -> None:

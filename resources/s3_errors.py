@@ -256,7 +256,7 @@ def tls_error(tried: str, place: Place, path: str, detail: str) -> ResourceError
     """The server's certificate is not trusted, or it does not speak TLS: nothing that time cures."""
     return ResourceError(
         f"{tried}: no trusted connection to {place.endpoint} ({detail}) | hint: check endpoint_url (is it https?) in "
-        "[s3] of config.toml, and name the file with the server's own certificate authority as ca_bundle there",
+        "[s3] of config.toml, and name the file with the server's own certificate authority by AWS_CA_BUNDLE",
         path=path,
     )
 

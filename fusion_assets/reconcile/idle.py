@@ -29,6 +29,9 @@ class Observation:
 
 Memory = Mapping[str, Observation]
 
+NOT_SETTLED = "NotSettled"
+"""The reason of a study that must be seen a second time."""
+
 
 def remember(previous: Observation | None, fingerprint: str, now: datetime) -> Observation:
     """What to remember of a study after seeing it now.
@@ -79,7 +82,7 @@ def judge_idle(
         )
     settled_at = observation.since + timedelta(minutes=settle_minutes)
     if settled_at > now:
-        return unknown("NotSettled", f"must look the same until {settled_at:%Y-%m-%d %H:%M} UTC; look again then")
+        return unknown(NOT_SETTLED, f"must look the same until {settled_at:%Y-%m-%d %H:%M} UTC; look again then")
     return true("Idle", f"unchanged since {newest:%Y-%m-%d %H:%M} UTC")
 
 

@@ -6,6 +6,8 @@ never stops the others.
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -105,8 +107,11 @@ class Applier:
         done[step] = "failed"
 
     def _run(self, plan: StudyPlan) -> dict[Step, Result]:
+        run_id = str(uuid.uuid4())
+        self._instance.add_event_listener(run_id, self._pass_on_warning)
         result = self._job.execute_in_process(
             instance=self._instance,
+            run_id=run_id,
             partition_key=partition_key(plan.study),
             asset_selection=[dg.AssetKey(step.value) for step in plan.actions],
             tags=self._tags(plan),
@@ -126,6 +131,10 @@ class Applier:
             elif done[step] != "skipped":
                 self._tell(StepDone(plan.study, step, done[step]))
         return {step: found for step, found in done.items() if found != "skipped"}
+
+    def _pass_on_warning(self, entry: dg.EventLogEntry) -> None:
+        if entry.level == logging.WARNING and not entry.is_dagster_event:
+            self._warn(entry.user_message)
 
     def _tags(self, plan: StudyPlan) -> dict[str, str]:
         seen = self._memory.get(plan.study)

@@ -218,7 +218,8 @@ def _working(
         with locked(lab, run_name, backup=backup):
             yield lab, run_name
     except UnavailableError as error:
-        context.log.warning(f"{run_name}: {error}")
+        if context.retry_number < _RETRIES:
+            context.log.warning(f"{run_name}: {described(error)}; trying again in {retry_seconds:.0f} s")
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
     except (ResourceError, GateError, *steps.PERMANENT_ERRORS) as error:
         raise dg.Failure(described(error), allow_retries=False) from error

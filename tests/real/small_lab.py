@@ -47,6 +47,7 @@ class Applied:
 
     recaps: Mapping[str, Recap]
     steps: list[StepDone]
+    warnings: list[str]
 
     @property
     def errors(self) -> str:
@@ -253,6 +254,7 @@ delete_source = {str(delete_source).lower()}
         from fusion_assets.studies.apply import Applier
 
         steps: list[StepDone] = []
+        warnings: list[str] = []
         with self.opened() as lab, dg.DagsterInstance.ephemeral() as instance:
             definitions = build_defs(lab.config, progress=lambda _study, _log: on_progress, retry_seconds=retry_seconds)
 
@@ -260,8 +262,8 @@ delete_source = {str(delete_source).lower()}
                 steps.append(done)
                 on_step(done)
 
-            applier = Applier(definitions, instance, lab, {}, tell=tell, warn=lambda _: None)
-            return Applied(applier.apply(_plan(lab) if plans is None else plans), steps)
+            applier = Applier(definitions, instance, lab, {}, tell=tell, warn=warnings.append)
+            return Applied(applier.apply(_plan(lab) if plans is None else plans), steps, warnings)
 
     def run_assets(self, *assets: str, study: str = STUDY) -> str:
         """Run these assets of a study as Dagster's UI or a backfill does, whatever the plan says.

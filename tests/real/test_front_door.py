@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.real.small_lab import LOCK, STUDY, SmallLab, messages, recap
+from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_completed, messages, recap
 
 pytestmark = pytest.mark.real
 
@@ -70,6 +72,22 @@ def test_a_name_that_no_study_has_is_a_mistake_and_not_a_study_without_a_lock(la
         assert "Error: " in done.stderr
     unlocked = lab.fusion("unlock", STUDY)
     assert (unlocked.returncode, "has no lock" in unlocked.stdout) == (1, True)
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_first_run_of_a_monthly_task_says_when_to_run_it_again(lab: SmallLab, output: str) -> None:
+    lab.config.write_text(lab.config.read_text().replace("settle_minutes = 0", "settle_minutes = 0.1"))
+    first = lab.fusion("backup", "run", "-f", output)
+    assert first.returncode == 0
+    assert re.search(
+        "1 of 1 studies wait for their second look: run this again after 20..-..-.. ..:.. UTC", first.stderr
+    )
+    assert not lab.copy.exists()
+    time.sleep(6)
+    second = lab.fusion("backup", "run", "-f", output)
+    assert second.returncode == 0
+    assert "second look" not in second.stderr
+    assert_completed(lab)
 
 
 @pytest.mark.parametrize("command", [("apply", "--yes"), ("backup", "run")], ids=["apply", "backup run"])

@@ -130,7 +130,7 @@ class TestTls:
         with ScriptedServer(OK, tls=context) as server:
             bucket = S3Bucket("lab", endpoint_url=server.url, max_attempts=2)
             for attempt in (lambda: bucket.put("a", b"data", sha256=SHA), bucket.check_reachable):
-                with pytest.raises(ResourceError, match="authority as ca_bundle") as caught:
+                with pytest.raises(ResourceError, match="authority by AWS_CA_BUNDLE") as caught:
                     attempt()
                 assert not isinstance(caught.value, UnavailableError)
 

@@ -28,6 +28,20 @@ def test_a_server_that_does_not_answer_is_asked_again_and_then_named(face: Face)
     assert ran.failed_checks == set(), "a server that is away says nothing of the bytes"
 
 
+def test_whoever_waits_at_the_command_line_is_told_that_a_server_is_away(face: Face) -> None:
+    lab = face.lab
+    assert face.run("validated", "truenas_copy").success
+    plans = list(lab.plans().values())
+    lab.config.write_text(lab.config.read_text().replace(lab.server.url, "http://127.0.0.1:9"))
+    done = lab.apply(plans, retry_seconds=0.01)
+    assert done.failed
+    assert len(done.warnings) == 2, "two of three tries are followed by another"
+    for warning in done.warnings:
+        assert warning.startswith(f"{STUDY}: ")
+        assert "http://127.0.0.1:9 does not answer" in warning
+        assert "trying again in 0 s" in warning
+
+
 def test_a_bad_name_is_not_tried_again(face: Face) -> None:
     (face.lab.source / "no study").mkdir()
     ran = face.run(study="no study")
