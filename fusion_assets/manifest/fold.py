@@ -124,7 +124,8 @@ def latest(records: Iterable[Record], before: Mapping[str, Record] | None = None
     """The record that counts for each backup: the last one.
 
     But a failed validation never hides a complete backup: it touched nothing, and a source that is half deleted, or was
-    renamed, fails validation as a matter of course. Whatever began to copy anew does hide it.
+    renamed, fails validation as a matter of course. Nor does it hide that the source was released, while its backup is
+    being repaired. Whatever began to copy anew does hide both.
 
     Args:
         records: In the order they were appended.
@@ -133,7 +134,8 @@ def latest(records: Iterable[Record], before: Mapping[str, Record] | None = None
     counted = dict(before or {})
     for record in records:
         known = counted.get(record.backup_name)
-        if known and known.status is Status.COMPLETE and record.status is Status.FAILED_VALIDATION:
+        settled = known is not None and (known.status is Status.COMPLETE or known.was_released)
+        if settled and record.status is Status.FAILED_VALIDATION:
             continue
         counted[record.backup_name] = record
     return counted

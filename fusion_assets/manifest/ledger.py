@@ -178,6 +178,26 @@ class Ledger:
             for state in states
         ]
 
+    def lost_months(self) -> list[str]:
+        """The months of which S3 mirrors more than the ledger has: their file is missing, or was cut.
+
+        Raises:
+            ResourceError: Either side cannot be seen.
+        """
+        if not self._bucket:
+            return []
+        # The mirror first: what another host appends meanwhile is in the file before it is in S3.
+        mirrored = mirrored_sizes(self._bucket)
+        if not mirrored:
+            return []
+        try:
+            sizes = self._sizes()
+        except (NotFoundError, NotMountedError):
+            return sorted(mirrored)
+        shorter = [month for month, size in sorted(mirrored.items()) if sizes.get(month, -1) < size]
+        # A server may list the size that a file had before it was opened to be appended to.
+        return [month for month in shorter if len(self._content(month) or b"") < mirrored[month]]
+
     def stale_mirrors(self) -> list[str]:
         """The months whose file and mirror differ in size, or that one side lacks; one listing on each side."""
         return [state.month for state in self.mirror_state() if not state.same]
@@ -205,25 +225,6 @@ class Ledger:
                     written.append(month)
         return written
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Be the only writer, of all threads, processes and hosts."""
-        try:
-            with (
-                self._threads,
-                hold(self._storage, new_lock(LOCK_NAME, with_process=True), patience=self._patience),
-            ):
-                yield
-        except LockHeldError as held:
-            raise LockHeldError(
-                f"the ledger {self.location} was locked for more than {self._patience:.0f} s by {held.state.text} | "
-                "hint: try again later; if that process is certainly gone, `fusion unlock --ledger` removes the lock",
-                held.state,
-                path=held.path,
-            ) from held
-
-    def _prepare_month(self, now: datetime) -> str:
-        """The month to append to, its file ready to be appended to.
     def lock_state(self) -> LockState | None:
         """Whose the lock on the ledger is at this moment; None if there is none.
 
@@ -247,6 +248,25 @@ class Ledger:
         """
         return remove(self._storage, lock)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the only writer, of all threads, processes and hosts."""
+        try:
+            with (
+                self._threads,
+                hold(self._storage, new_lock(LOCK_NAME, with_process=True), patience=self._patience),
+            ):
+                yield
+        except LockHeldError as held:
+            raise LockHeldError(
+                f"the ledger {self.location} was locked for more than {self._patience:.0f} s by {held.state.text} | "
+                "hint: try again later; if that process is certainly gone, `fusion unlock --ledger` removes the lock",
+                held.state,
+                path=held.path,
+            ) from held
+
+    def _prepare_month(self, now: datetime) -> str:
+        """The month to append to, its file ready to be appended to.
 
         Never one before the newest there is: the order of lines must be the order of events, even if the clock of the
         host that wrote last was ahead of this one's.

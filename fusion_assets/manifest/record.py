@@ -63,6 +63,11 @@ class Record:
     status: Status
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def was_released(self) -> bool:
+        """Whether the source was released, be the backup complete now or not: its copies are the only ones."""
+        return self.source_deleted_at is not None or bool(self.extra.get(RELEASED_FIELD))
+
     def to_fields(self) -> dict[str, Any]:
         """The record as it stands in the ledger: plain JSON values, the fixed fields first.
 
@@ -96,6 +101,9 @@ FIELDS = tuple(item.name for item in fields(Record) if item.name != "extra")
 """The fixed fields of a record, in the order they are written."""
 
 FIELD_SET = frozenset(FIELDS)
+
+RELEASED_FIELD = "released_at"
+"""An extra field: when the source was released, while a backup of it that was complete is being repaired."""
 
 TIME_FIELDS = ("started_at", "truenas_verified_at", "s3_verified_at", "completed_at", "source_deleted_at")
 """The times of a record, in the order in which they happen."""

@@ -6,64 +6,137 @@ step has something to say (`steps`).
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from fusion_assets.manifest.mirror import MirrorError
-from fusion_assets.manifest.record import Record, Status
+from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
 from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD
-from fusion_assets.reconcile.lab import Lab, create_ledger
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, accepted
-from fusion_assets.standard.listing import Listing
+from fusion_assets.reconcile.lab import Lab, check_truenas, create_ledger
+from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD, accepted
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
-from resources.errors import ResourceError, described
+from resources.errors import NotFoundError, ResourceError, described
 
 # A field the ledger carries beyond the fixed ones: the machine that did the work.
 HOST_FIELD = "host"
 
 
-def draft_record(lab: Lab, run_name: str, listing: Listing | None) -> Record:
-    """The record of a backup that begins now, or that goes on from what the ledger knows of the same state of it.
+def begin(lab: Lab, run_name: str, listing: Listing) -> Record:
+    """The record of a backup that begins now, from the source: nothing of it counts as proven yet.
 
     Args:
         lab: The lab.
         run_name: The study.
-        listing: Its directory at the source; None when it is not worked on from there.
+        listing: Its directory at the source.
     """
+    latest = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    fingerprint = listing.fingerprint()
+    if latest and latest.extra.get(FINGERPRINT_FIELD) == fingerprint:
+        draft = _drafted(lab, run_name, latest)  # if it was released, it is back
+        extra = {
+            name: value for name, value in draft.extra.items() if name not in (RELEASED_FIELD, RELEASE_BEGUN_FIELD)
+        }
+        return replace(draft, truenas_verified_at=None, extra=extra)
+    extra = {FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname(), **accepted(latest, fingerprint)}
+    return replace(_new(lab, run_name), file_count=listing.file_count, total_bytes=listing.total_bytes, extra=extra)
+
+
+def go_on(lab: Lab, run_name: str, *, copy_proven: bool) -> Record:
+    """The record of a backup that goes on from its copy, or from the trash, as the ledger knows it.
+
+    A source that was released stays released.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        copy_proven: Whether the ledger's word that the copy was proven still stands; else it is taken back.
+    """
+    latest = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    if latest is None:
+        return _new(lab, run_name)
+    draft = _drafted(lab, run_name, latest)
+    return draft if copy_proven else replace(draft, truenas_verified_at=None)
+
+
+def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
+    """What the ledger says, as the beginning of more work: what is to be proven is not proven, and failed is over."""
+    released = {RELEASED_FIELD: latest.source_deleted_at.isoformat()} if latest.source_deleted_at else {}
+    return replace(
+        latest,
+        run_name=run_name,
+        source_path=lab.source.location(run_name),
+        status=Status.IN_PROGRESS,
+        s3_verified_at=None,
+        completed_at=None,
+        source_deleted_at=None,
+        extra={**released, **{name: value for name, value in latest.extra.items() if name != REASON_FIELD}},
+    )
+
+
+def _new(lab: Lab, run_name: str) -> Record:
     backup_name = lab.config.backup_name(run_name)
-    latest = lab.ledger.read().records.get(backup_name)
-    fingerprint = listing.fingerprint() if listing else None
-    if latest and (fingerprint is None or latest.extra.get(FINGERPRINT_FIELD) == fingerprint):
-        extra = {name: value for name, value in latest.extra.items() if name != REASON_FIELD}
-        return replace(
-            latest,
-            run_name=run_name,
-            source_path=lab.source.location(run_name),
-            status=Status.IN_PROGRESS,
-            completed_at=None,
-            source_deleted_at=None,
-            extra=extra,
-        )
     return Record(
         backup_name=backup_name,
         run_name=run_name,
         source_path=lab.source.location(run_name),
         truenas_path=lab.truenas.location(backup_name),
         s3_uri=lab.bucket.object_uri(backup_name),
-        file_count=listing.file_count if listing else 0,
-        total_bytes=listing.total_bytes if listing else 0,
+        file_count=0,
+        total_bytes=0,
         started_at=datetime.now(UTC),
         truenas_verified_at=None,
         s3_verified_at=None,
         completed_at=None,
         source_deleted_at=None,
         status=Status.IN_PROGRESS,
-        extra={FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname(), **accepted(latest, fingerprint)}
-        if fingerprint
-        else {},
     )
+
+
+def vouches_for_copy(lab: Lab, backup_name: str) -> bool:
+    """Whether the ledger says that the copy, as its sidecar describes it now, was proven, and nothing failed since.
+
+    A sidecar alone proves nothing: whoever damaged a file may have written it, and nobody knows when it was last read.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+    """
+    latest = lab.ledger.read().records.get(backup_name)
+    if latest is None or latest.truenas_verified_at is None:
+        return False
+    return sidecar_is(lab, latest) is not None
+
+
+def sidecar_is(lab: Lab, record: Record) -> bytes | None:
+    """The sidecar on the NAS, if it is the one of a record; else None.
+
+    Args:
+        lab: The lab.
+        record: What the ledger says, or is to say.
+    """
+    try:
+        sidecar = lab.truenas.read_file(f"{record.backup_name}/{SIDECAR_NAME}")
+    except NotFoundError:
+        return None
+    return sidecar if hashlib.sha256(sidecar).hexdigest() == record.extra.get(SIDECAR_FIELD) else None
+
+
+def completed(record: Record) -> Record:
+    """A proven record as it is when the backup is complete.
+
+    Of a source that was released before this backup was repaired, ``source_deleted_at`` is the time of completion: the
+    times of a record are in order. When it was released really stays in an extra field.
+
+    Args:
+        record: What the ledger says.
+    """
+    now = datetime.now(UTC)
+    deleted_at = now if record.was_released else None
+    return replace(record, status=Status.COMPLETE, completed_at=now, source_deleted_at=deleted_at)
 
 
 def says_complete(lab: Lab, record: Record) -> bool:
@@ -75,16 +148,25 @@ def says_complete(lab: Lab, record: Record) -> bool:
     return all(latest.extra.get(name) == record.extra.get(name) for name in same)
 
 
-def with_proofs(
-    draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome | None, *, copy_read_again: bool
-) -> Record:
+def with_copy_read(lab: Lab, draft: Record) -> Record:
+    """What the ledger is to say after a copy was read again, whole, and every file is what its sidecar says.
+
+    Args:
+        lab: The lab.
+        draft: What it was to say before.
+    """
+    sidecar = lab.truenas.read_file(f"{draft.backup_name}/{SIDECAR_NAME}")
+    extra = {**draft.extra, SIDECAR_FIELD: hashlib.sha256(sidecar).hexdigest()}
+    return replace(draft, truenas_verified_at=datetime.now(UTC), extra=extra)
+
+
+def with_proofs(draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome | None) -> Record:
     """What the ledger is to say after a transfer: what was proven, when, and of which bytes.
 
     Args:
         draft: What it said before.
         copy: What came of copying; None when it was not asked for.
         archive: What came of archiving, which may have failed; None when it was not asked for.
-        copy_read_again: Whether a copy that nothing vouched for was read again, whole, and found good.
     """
     now = datetime.now(UTC)
     archived = archive is not None and archive.error is None
@@ -95,15 +177,21 @@ def with_proofs(
         draft,
         file_count=outcome.files,
         total_bytes=outcome.total_bytes,
-        truenas_verified_at=now if copy or copy_read_again else draft.truenas_verified_at,
+        truenas_verified_at=now if copy else draft.truenas_verified_at,
         s3_verified_at=now if archived else None,
         extra={**draft.extra, SIDECAR_FIELD: outcome.sidecar_sha256},
     )
 
 
 def append(lab: Lab, record: Record) -> None:
-    """Append; a mirror that is behind is seen by the next plan, and must not stop what is at hand."""
+    """Append; a mirror that is behind is seen by the next plan, and must not stop what is at hand.
+
+    Raises:
+        NotMountedError: There is no ledger, and nothing shows that this is a new lab's NAS.
+        ResourceError: It could not be written.
+    """
     if not lab.ledger.exists():
+        check_truenas(lab)
         create_ledger(lab)
     with suppress(MirrorError):
         lab.ledger.append(record)
@@ -121,6 +209,24 @@ def _meaning(record: Record) -> Record:
 
 
 def append_failure(lab: Lab, draft: Record, status: Status, error: Exception) -> None:
-    """Write down that a step failed; when even that fails, the step's own error matters more."""
+    """Write down that a step failed, and take back what it disproved; its own error matters more than a second one.
+
+    The ledger was there when the step began. If it is not there now, its share was lost, and none is made.
+
+    Args:
+        lab: The lab.
+        draft: What the ledger was to say.
+        status: Whether the copy failed, which leaves nothing proven, or the archive.
+        error: Why.
+    """
+    failed = replace(
+        draft,
+        status=status,
+        truenas_verified_at=None if status is Status.FAILED_TRUENAS else draft.truenas_verified_at,
+        s3_verified_at=None,
+        completed_at=None,
+        extra={**draft.extra, REASON_FIELD: described(error)},
+    )
     with suppress(ResourceError):
-        append_once(lab, replace(draft, status=status, extra={**draft.extra, REASON_FIELD: described(error)}))
+        if lab.ledger.exists():
+            append_once(lab, failed)

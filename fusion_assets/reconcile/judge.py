@@ -13,7 +13,9 @@ from fusion_assets.reconcile.idle import judge_idle
 from fusion_assets.reconcile.lab import EVICTED_FIELD, TRASH
 from fusion_assets.reconcile.overwrite import (
     FINGERPRINT_FIELD,
+    RELEASE_BEGUN_FIELD,
     archived_elsewhere,
+    is_proven,
     name_taken,
     proven_otherwise,
     source_changed,
@@ -64,7 +66,9 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         Name.UNLOCKED: _unlocked(facts.lock),
         Name.IDLE: _idle(facts.source, backup, now),
         Name.VALIDATED: _validated(facts, record),
-        Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record) if facts.copy else _not_copied(source, record),
+        Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record)
+        if facts.copy
+        else _not_copied(source, at_hand, record),
         Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand),
         Name.RECORDED: _recorded(facts, source),
         Name.SOURCE_RELEASED: _source_released(facts, record),
@@ -79,12 +83,6 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         total_bytes=source.listing.total_bytes if source else record.total_bytes if record else 0,
         fingerprint=source.observation.fingerprint if source else "",
     )
-
-
-def is_proven(record: Record) -> bool:
-    """Whether a record says that both copies were proven, and nothing failed since."""
-    stands = record.status in (Status.IN_PROGRESS, Status.COMPLETE)
-    return stands and record.truenas_verified_at is not None and record.s3_verified_at is not None
 
 
 def _unlocked(lock: LockFacts | Unseen | None) -> Condition:
@@ -191,9 +189,11 @@ def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, rec
     return true("Copied", _extras(copy))
 
 
-def _not_copied(source: SourceFacts | None, record: Record | None) -> Condition:
+def _not_copied(source: SourceFacts | None, at_hand: Listing | None, record: Record | None) -> Condition:
     """Evicted is as it should be, unless the source is not what was archived: then no copy of it was evicted."""
     evicted_at = record.extra.get(EVICTED_FIELD) if record else None
+    if record and evicted_at is None and at_hand is None and is_proven(record):
+        return false("CopyGone", f"its copy is gone from the NAS | hint: bring it back from {record.s3_uri}")
     if record is None or evicted_at is None:
         return false("NotCopied")
     if source and record.extra.get(FINGERPRINT_FIELD) not in (None, source.observation.fingerprint):
@@ -323,6 +323,8 @@ def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
         return unknown(TRASH_UNSEEN, facts.trash.why)
     if facts.trash is not None:
         return false(IN_TRASH, _begun(facts.trash, facts.run_name))
-    if record and record.source_deleted_at:
+    if record and record.was_released:
         return true("Released", f"released {spoken(record.source_deleted_at)}")
+    if record and RELEASE_BEGUN_FIELD in record.extra:
+        return false("ReleaseNotRecorded", "its source was deleted, and the run was killed before that was recorded")
     return true("Gone", "no longer at the source, and not released by us")

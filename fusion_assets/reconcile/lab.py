@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fusion_assets.config import Config, S3Section, refuse_shared_places
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.manifest.record import Status
+from fusion_assets.reconcile.locks import LOCKS
 from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
 from resources.errors import NotFoundError, NotMountedError
 from resources.open_storage import open_storage
@@ -37,6 +38,12 @@ class Lab:
     ledger: Ledger
     bucket: S3Bucket
 
+    @property
+    def ledger_is_on_truenas(self) -> bool:
+        """Whether the ledger lies inside the root of the NAS, so that to read it is to see that the NAS is there."""
+        root = self.truenas.location("").rstrip("/\\")
+        return self.ledger.location.startswith((f"{root}/", f"{root}\\"))
+
 
 @contextmanager
 def open_lab(config: Config) -> Iterator[Lab]:
@@ -47,18 +54,18 @@ def open_lab(config: Config) -> Iterator[Lab]:
 
     Yields:
         The lab; nothing has been contacted yet.
+
+    Raises:
+        ConfigError: The NAS or the ledger would be on the instrument's own disk.
     """
+    refuse_shared_places(config)
     servers = {
         name: SmbServer(
             host=server.host,
             port=server.port,
             username=server.username,
             password=password_from(server.password_env),
-
-    Raises:
-        ConfigError: The NAS or the ledger would be on the instrument's own disk.
             encrypt=server.encrypt,
-    refuse_shared_places(config)
             connections=server.connections,
         )
         for name, server in config.smb.items()
@@ -120,52 +127,59 @@ def check_places(lab: Lab) -> tuple[Entry, ...]:
 
 
 def check_truenas(lab: Lab) -> None:
-    """Refuse a NAS that is not really there: one without the ledger that S3 mirrors, or without a single known copy.
+    """Refuse a NAS that is not really there, and a ledger that does not say what it once said.
+
+    Whatever writes or deletes asks this first. A ledger that lacks what S3 mirrors of it knows neither which studies
+    were released nor what was proven of those that are still at the source: good copies could be overwritten.
 
     Args:
         lab: The lab.
 
     Raises:
-        NotMountedError: It is missing, or empty where it must not be.
+        NotMountedError: It is missing, or empty where it must not be, or the ledger is not whole.
+        ResourceError: The NAS or S3 cannot be asked: unknown, not whole.
     """
     lab.truenas.check_mounted()
-    if not lab.ledger.exists() and next(iter(lab.bucket.list("_manifest/")), None) is not None:
+    lost, way_out = lab.ledger.lost_months(), f"brings the ledger back from {lab.bucket.object_uri('_manifest/')}"
+    if lost and not lab.ledger.exists():
         raise NotMountedError(
             f"there is no ledger at {lab.ledger.location}, but S3 holds its mirror: truenas.root {lab.truenas.root} is "
-            f"probably not mounted | hint: mount it; if the NAS was really lost, `fusion manifest restore` brings the "
-            f"ledger back from {lab.bucket.object_uri('_manifest/')}"
+            f"probably not mounted | hint: mount it; if the NAS was really lost, `fusion manifest restore` {way_out}"
         )
-    check_copies_there(lab)
+    if lost:
+        raise NotMountedError(
+            f"the ledger at {lab.ledger.location} lacks records of {', '.join(lost)} that its mirror in S3 has: its "
+            f"files were lost, cut or edited | hint: `fusion manifest restore` {way_out}"
+        )
+    _check_copies_there(lab)
 
 
-def check_copies_there(lab: Lab) -> None:
-    """Refuse a NAS on which not one of the copies is that the ledger knows: it is not mounted, not empty.
-
-    Args:
-        lab: The lab.
-
-    Raises:
-        NotMountedError: None of the recorded copies is there.
-    """
+def _check_copies_there(lab: Lab) -> None:
+    """Refuse a NAS without a trace of us: neither our folders, nor one of the copies the ledger knows."""
+    if lab.ledger_is_on_truenas:
+        return  # it was read just now, or is to be made; S3 mirrors none that is not there
     records = lab.ledger.read().records.values()
     known = [r.backup_name for r in records if r.status is Status.COMPLETE and not r.extra.get(EVICTED_FIELD)]
     if not known:
         return
     present = {entry.name for entry in lab.truenas.list()}
-    if present.isdisjoint(known):
+    if LOCKS not in present and present.isdisjoint(known):
         raise NotMountedError(
             f"truenas.root {lab.truenas.root} holds none of the {len(known)} copies the ledger knows: a share that "
-            "is not mounted looks like this | hint: mount it, or check truenas.root"
+            f"is not mounted looks like this | hint: mount it, or check truenas.root; if this NAS is really new, make "
+            f"the folder {lab.truenas.location(LOCKS)} on it"
         )
 
 
 def create_ledger(lab: Lab) -> None:
     """Make the ledger's directory for a lab's first record, if it is to lie on the NAS itself.
 
-    One that config.toml places elsewhere must be there: if it is not, its share may not be mounted.
+    One that config.toml places elsewhere must be there: if it is not, its share may not be mounted. In a bare mount
+    point a ledger would pass for a NAS from then on. So only two may call this: who has just called `check_truenas`,
+    and a person who brings the ledger back from its mirror.
 
     Args:
-        lab: The lab, its places checked.
+        lab: The lab.
     """
     if lab.config.truenas.manifest_root is None:
         lab.truenas.make_directory(LEDGER_DIRECTORY)

@@ -20,10 +20,10 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Memory, Observation, remember
-from fusion_assets.reconcile.judge import is_proven, judge_study
+from fusion_assets.reconcile.judge import judge_study
 from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock, locked_backups
-from fusion_assets.reconcile.overwrite import recorded_elsewhere
+from fusion_assets.reconcile.overwrite import is_proven, recorded_elsewhere
 from fusion_assets.reconcile.plan import ObservedStudy
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.rules import validate_listing
@@ -153,7 +153,7 @@ def _look_around(lab: Lab, now: datetime, *, only: str | None = None) -> _Surrou
     return _Surroundings(
         view=view,
         last_events={record.backup_name: record for _, record in view.events},
-        last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE},
+        last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
         by_run_name=by_run_name,
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source),
@@ -213,7 +213,7 @@ def _has_sidecar(lab: Lab, backup_name: str) -> bool:
 
 def _is_gone(around: _Surroundings, backup_name: str, record: Record) -> bool:
     """Whether nothing of a study is left, and nothing of it was ever archived: it was renamed, as its hint said."""
-    if is_proven(record):
+    if is_proven(record) or record.was_released:
         return False
     places = (around.on_truenas, around.on_s3)
     return all(not isinstance(place, Unseen) and backup_name not in place for place in places)

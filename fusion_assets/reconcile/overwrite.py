@@ -27,6 +27,8 @@ from fusion_assets.transfer.plan import same_file
 FINGERPRINT_FIELD = "fingerprint"
 ACCEPTED_FIELD = "accepted_fingerprint"
 ACCEPTED_AT_FIELD = "accepted_at"
+# Written before a source is moved into the trash: if it is gone later, a run of ours deleted it and was killed then.
+RELEASE_BEGUN_FIELD = "release_begun_at"
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -52,7 +54,7 @@ def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_tra
         )
     if record is None:
         return None
-    if record.source_deleted_at is not None:
+    if record.was_released or RELEASE_BEGUN_FIELD in record.extra:
         return (
             f"a study of this name was archived and released {spoken(record.source_deleted_at)}, and this is another"
             " | hint: rename it; the archived one is never overwritten"
@@ -91,14 +93,22 @@ def archived_elsewhere(elsewhere: Record | None, fingerprint: str | None = None)
     )
 
 
-def last_complete(history: Iterable[Record]) -> Record | None:
-    """The last record that says ``complete``, whatever was begun or failed after it.
+def is_proven(record: Record) -> bool:
+    """Whether a record says that both copies were proven, and nothing failed since."""
+    stands = record.status in (Status.IN_PROGRESS, Status.COMPLETE)
+    return stands and record.truenas_verified_at is not None and record.s3_verified_at is not None
+
+
+def last_proven(history: Iterable[Record]) -> Record | None:
+    """The last record that says that the study was proven in both places, whatever was begun or failed after it.
+
+    A run may have been killed between the proof and the record that says ``complete``.
 
     Args:
         history: The records of one backup, oldest first.
     """
-    complete = [record for record in history if record.status is Status.COMPLETE]
-    return complete[-1] if complete else None
+    proven = [record for record in history if record.status is Status.COMPLETE or is_proven(record)]
+    return proven[-1] if proven else None
 
 
 def accepted(record: Record | None, fingerprint: str) -> Mapping[str, Any]:

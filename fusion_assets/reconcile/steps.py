@@ -8,10 +8,11 @@ only a person can cure, a transfer error or `ResourceError` for the rest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
@@ -21,15 +22,21 @@ from fusion_assets.reconcile.entries import (
     append,
     append_failure,
     append_once,
-    draft_record,
+    begin,
+    completed,
+    go_on,
     says_complete,
+    sidecar_is,
+    vouches_for_copy,
+    with_copy_read,
     with_proofs,
 )
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD, is_proven
+from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     Lab,
-    check_copies_there,
+    check_places,
+    check_truenas,
     is_at_source,
     source_studies,
     trashed_studies,
@@ -39,7 +46,9 @@ from fusion_assets.reconcile.overwrite import (
     ACCEPTED_AT_FIELD,
     ACCEPTED_FIELD,
     FINGERPRINT_FIELD,
-    last_complete,
+    RELEASE_BEGUN_FIELD,
+    is_proven,
+    last_proven,
     name_taken,
     proven_otherwise,
     source_changed,
@@ -128,7 +137,8 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
         return
     first, *more = validation.problems
     reason = f"{first} (and {len(more)} more)" if more else first
-    draft = draft_record(lab, run_name, validation.listing)
+    check_truenas(lab)
+    draft = begin(lab, run_name, validation.listing)
     append_once(lab, replace(draft, status=Status.FAILED_VALIDATION, extra={**draft.extra, REASON_FIELD: reason}))
     raise InvalidStudyError(reason)
 
@@ -171,23 +181,35 @@ def transfer(
         TransferError: The copy failed; the ledger says ``failed_truenas``.
         ResourceError: A place failed; the ledger says which.
     """
-    check_copies_there(lab)
+    check_truenas(lab)
     origin = _origin(lab, run_name) if copying else None
     listing = read_listing(lab.source, origin) if origin else None
     if listing and origin == run_name:
         _refuse_overwriting(lab, run_name, listing)
-    draft = draft_record(lab, run_name, listing if origin == run_name else None)
+    backup_name = lab.config.backup_name(run_name)
+    vouched = vouches_for_copy(lab, backup_name)
+    if listing and origin == run_name:
+        draft = begin(lab, run_name, listing)
+    else:
+        draft = go_on(lab, run_name, copy_proven=vouched and not copying)
     if not says_complete(lab, draft):
         append_once(lab, draft)
     try:
         whole = listing is not None and _is_whole(draft, origin, listing)
-        _mend(lab, draft.backup_name, whole=whole)
-        done = _move(lab, draft, origin, listing, archiving=archiving, options=options, progress=progress)
+        mended = _mend(lab, backup_name, whole=whole)
+        distrusted = None if vouched or mended else _read_copy_again(lab, backup_name, listing)
+        read_again = mended or distrusted is not None
+        if read_again and not copying:
+            draft = with_copy_read(lab, draft)
+        moved = _move(
+            lab, draft, origin, listing, distrusted or (), archiving=archiving, options=options, progress=progress
+        )
+        done = Transferred(*moved, read_again)
     except (TransferError, ResourceError) as error:
         on_truenas = copying or isinstance(error, CorruptCopyError)
         append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
         raise
-    proven = with_proofs(draft, done.copy, done.archive, copy_read_again=done.copy_read_again)
+    proven = with_proofs(draft, done.copy, done.archive)
     if done.archive and done.archive.error:
         append_failure(lab, proven, Status.FAILED_S3, done.archive.error)
     elif not says_complete(lab, proven):
@@ -207,7 +229,7 @@ def _refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
     in_trash = run_name in trashed_studies(lab)
     if taken := name_taken(record, run_name, fingerprint, in_trash=in_trash):
         raise InvalidStudyError(taken)
-    proven = proven_otherwise(last_complete(view.history(backup_name)), record, fingerprint)
+    proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
     if proven and (changed := source_changed(proven, listing, read_copy(lab, backup_name))):
         raise InvalidStudyError(changed)
     if twins := _twins(lab, run_name):
@@ -226,31 +248,34 @@ def _is_whole(draft: Record, origin: str | None, listing: Listing) -> bool:
     return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
 
 
-def _mend(lab: Lab, backup_name: str, *, whole: bool) -> None:
+def _mend(lab: Lab, backup_name: str, *, whole: bool) -> bool:
     """See to it that a copy that was finished once has its sidecar; from half a study a new one must never be made.
 
     Args:
         lab: The lab.
         backup_name: The copy.
         whole: Whether the whole study is at hand: then it is copied anew, and a sidecar that cannot be read may go.
+
+    Returns:
+        Whether the copy was read whole, and found to be what the ledger says was proven.
     """
     if has_readable_sidecar(lab.truenas, backup_name):
-        return
+        return False
     record = lab.ledger.read().records.get(backup_name)
     recorded = record.extra.get(SIDECAR_FIELD) if record else None
     if recorded:
         archived = {found.key.removeprefix(f"{backup_name}/") for found in lab.bucket.list(f"{backup_name}/")}
         if mend_sidecar(lab.truenas, backup_name, str(recorded), archived):
-            return
+            return True
     if whole:
         with suppress(NotFoundError):
             lab.truenas.remove_file(f"{backup_name}/{SIDECAR_NAME}")
-    else:
-        known = "its files are not all those that were proven" if recorded else "the ledger does not know what it was"
-        raise CorruptCopyError(
-            f"{lab.truenas.location(backup_name)}: the sidecar is gone or cannot be read, and {known} | hint: bring it "
-            f"and what is missing back from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
-        )
+        return False
+    known = "its files are not all those that were proven" if recorded else "the ledger does not know what it was"
+    raise CorruptCopyError(
+        f"{lab.truenas.location(backup_name)}: the sidecar is gone or cannot be read, and {known} | hint: bring it "
+        f"and what is missing back from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
+    )
 
 
 def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
@@ -277,54 +302,57 @@ def _move(
     draft: Record,
     origin: str | None,
     listing: Listing | None,
+    distrusted: Collection[str],
     *,
     archiving: bool,
     options: TransferOptions,
     progress: ProgressSink,
-) -> Transferred:
+) -> tuple[CopyOutcome | None, ArchiveOutcome | None]:
     if origin is None or listing is None:
-        read_again = draft.truenas_verified_at is None
-        if read_again:
-            _read_copy_again(lab, draft.backup_name)
-        archive = archive_copy(
+        return None, archive_copy(
             lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
         )
-        return Transferred(None, archive, read_again)
-    names = {"run_name": origin, "backup_name": draft.backup_name}
-    entries, expected = listing.entries, _recorded_checksums(lab, draft)
-    if not archiving:
-        copy = copy_study(
-            lab.source, lab.truenas, **names, entries=entries, expected=expected, options=options, progress=progress
+    sidecar = sidecar_is(lab, draft)
+    study: dict[str, Any] = {
+        "run_name": origin,
+        "backup_name": draft.backup_name,
+        "entries": listing.entries,
+        # A draft that goes on from a proven copy is of the very same source.
+        "expected": parse_sidecar(sidecar) if sidecar else {},
+        "distrusted": distrusted,
+        "options": options,
+        "progress": progress,
+    }
+    if archiving:
+        return copy_and_archive(lab.source, lab.truenas, lab.bucket, **study)
+    return copy_study(lab.source, lab.truenas, **study), None
+
+
+def _read_copy_again(lab: Lab, backup_name: str, listing: Listing | None) -> frozenset[str] | None:
+    """Read all of a copy of which the ledger does not say that it was proven, or no longer.
+
+    Args:
+        lab: The lab.
+        backup_name: The copy.
+        listing: What is at hand to copy from; None for nothing.
+
+    Returns:
+        Its files that are not good, all of them at hand; None when there is no finished copy to read.
+
+    Raises:
+        CorruptCopyError: Files are not good, and only S3 may have good ones.
+    """
+    if not has_readable_sidecar(lab.truenas, backup_name):
+        return None
+    problems = check_copy(lab.truenas, backup_name)
+    at_hand = {entry.path for entry in listing.files} if listing else set()
+    if lost := [problem for problem in problems if problem.path not in at_hand]:
+        listed = "; ".join(str(problem) for problem in lost[:3])
+        raise CorruptCopyError(
+            f"{lab.truenas.location(backup_name)}: {len(lost)} files are not good: {listed} | hint: bring them back "
+            f"from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
         )
-        return Transferred(copy, None)
-    both = copy_and_archive(
-        lab.source,
-        lab.truenas,
-        lab.bucket,
-        **names,
-        entries=entries,
-        expected=expected,
-        options=options,
-        progress=progress,
-    )
-    return Transferred(*both)
-
-
-def _recorded_checksums(lab: Lab, draft: Record) -> Mapping[str, str]:
-    """What the study's files must hash to: a draft that goes on from a proven copy is of the very same source."""
-    try:
-        sidecar = lab.truenas.read_file(f"{draft.backup_name}/{SIDECAR_NAME}")
-    except NotFoundError:
-        return {}
-    is_recorded = hashlib.sha256(sidecar).hexdigest() == draft.extra.get(SIDECAR_FIELD)
-    return parse_sidecar(sidecar) if is_recorded else {}
-
-
-def _read_copy_again(lab: Lab, backup_name: str) -> None:
-    """When the ledger was lost, nothing says that the copy was ever proven: read all of it."""
-    if problems := check_copy(lab.truenas, backup_name):
-        listed = "; ".join(str(problem) for problem in problems[:3])
-        raise CorruptCopyError(f"{lab.truenas.location(backup_name)}: {len(problems)} files are not good: {listed}")
+    return frozenset(problem.path for problem in problems)
 
 
 def refuse_unarchived(done: Transferred) -> None:
@@ -372,6 +400,7 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
         LedgerError: The ledger does not say that what is on the NAS now was proven in both places.
         ResourceError: The NAS or S3 failed.
     """
+    check_truenas(lab)
     backup_name = lab.config.backup_name(run_name)
     view = lab.ledger.read()
     record = view.records.get(backup_name)
@@ -383,8 +412,7 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
     _check_still_proven(lab, record)
     appended = record.status is not Status.COMPLETE
     if appended:
-        record = replace(record, status=Status.COMPLETE, completed_at=_now())
-        lab.ledger.append(record)
+        lab.ledger.append(completed(record))
     for month in lab.ledger.stale_mirrors():
         lab.ledger.mirror(month)
     view = lab.ledger.read()
@@ -411,10 +439,14 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
         GateError: A gate is closed; the source is kept.
         ResourceError: A place could not be asked, or refused.
     """
+    check_places(lab)
     record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
     trashed = trashed_studies(lab).get(run_name)
-    if trashed and not is_at_source(lab, run_name):
+    at_source = is_at_source(lab, run_name)
+    if trashed and not at_source:
         released = _finish(lab, run_name, record, trashed)
+    elif record and record.status is Status.COMPLETE and RELEASE_BEGUN_FIELD in record.extra and not at_source:
+        released = Released(0, 0)  # an earlier run deleted it, and was killed before it could say so
     else:
         observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
         listing = read_listing(lab.source, run_name)
@@ -422,11 +454,24 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
         if closed := release_gates(observed, record, listing, problems):
             _take_back(lab, record, problems)
             raise GateError(run_name, closed)
-        released = release_source(lab.source, run_name, listing)
+        released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
         return released
-    append(lab, replace(record, source_deleted_at=_now()))
+    extra = {name: value for name, value in record.extra.items() if name != RELEASE_BEGUN_FIELD}
+    append(lab, replace(record, source_deleted_at=_now(), extra=extra))
     return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
+
+
+def _release_source(lab: Lab, run_name: str, record: Record | None, listing: Listing) -> Released:
+    """Delete the source, after the ledger says that this begins: a run killed at its end leaves no other trace."""
+    if record:
+        append(lab, replace(record, extra={**record.extra, RELEASE_BEGUN_FIELD: _now().isoformat()}))
+    try:
+        return release_source(lab.source, run_name, listing)
+    except GateError:
+        if record:
+            append(lab, record)  # it was put back
+        raise
 
 
 def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Released:
@@ -450,7 +495,7 @@ def _take_back(lab: Lab, record: Record | None, problems: tuple[str, ...]) -> No
     """Write down that the archive is not what was recorded: by its listing alone the next plan would not repair it."""
     if record and problems:
         error = ArchiveError(f"no longer proven: {'; '.join(problems[:3])}")
-        append_failure(lab, replace(record, completed_at=None, s3_verified_at=None), Status.FAILED_S3, error)
+        append_failure(lab, record, Status.FAILED_S3, error)
 
 
 def _hashed_at(run_name: str, record: Record | None) -> Memory:

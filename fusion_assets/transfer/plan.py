@@ -7,7 +7,7 @@ left alone or cleaned away, and in which order the work goes. What does not: doi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fusion_assets.standard.listing import LOCK_NAME, SIDECAR_NAME, is_own_file
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, name_some
@@ -72,7 +72,9 @@ def same_file(one: Entry | FileProof, other: Entry | FileProof) -> bool:
     return one.size == other.size and abs(one.mtime_ns - other.mtime_ns) <= _MTIME_TOLERANCE_NS
 
 
-def plan_copy(entries: Sequence[Entry], held: Mapping[str, Entry], records: Records) -> CopyPlan:
+def plan_copy(
+    entries: Sequence[Entry], held: Mapping[str, Entry], records: Records, distrusted: Collection[str] = ()
+) -> CopyPlan:
     """Decide what a copy has to do.
 
     A copy on the NAS is trusted only if a record vouches for its bytes and its size and time are still the source's.
@@ -81,6 +83,7 @@ def plan_copy(entries: Sequence[Entry], held: Mapping[str, Entry], records: Reco
         entries: The study at the source, paths relative to it.
         held: What is in the copy's directory on the NAS, by path relative to it.
         records: What earlier runs proved.
+        distrusted: Files of the study whose copy is not what the sidecar says.
 
     Raises:
         CorruptCopyError: A file that was proven once is neither on the NAS nor at the source.
@@ -88,6 +91,8 @@ def plan_copy(entries: Sequence[Entry], held: Mapping[str, Entry], records: Reco
     wanted = wanted_entries(entries)
     files = {entry.path: entry for entry in wanted if entry.kind == "file"}
     copied_or_ours = {LOCK_NAME, SIDECAR_NAME, *(entry.path for entry in wanted)}
+    sidecar = {path: sha256 for path, sha256 in records.sidecar.items() if path not in distrusted}
+    records = replace(records, sidecar=sidecar)
     known = known_proofs(held, records)
     check_nothing_lost(records, known, files)
     trusted = {path: proof for path, proof in known.items() if _is_current(proof, files)}

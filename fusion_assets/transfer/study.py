@@ -7,7 +7,7 @@ does not: the work itself (`stages`), and judging finished copies and archives (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fusion_assets.standard.listing import SIDECAR_NAME
@@ -47,6 +47,7 @@ def copy_study(
     backup_name: str,
     entries: Sequence[Entry],
     expected: Mapping[str, str] | None = None,
+    distrusted: Collection[str] = (),
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> CopyOutcome:
@@ -60,6 +61,7 @@ def copy_study(
         entries: The listing of the study, paths relative to it: what is copied, and what it must still be afterwards.
         expected: SHA-256 in hex by path, where the source is known to be unchanged since these were proven: then a file
             with other bytes has rotted, and must not replace what was proven.
+        distrusted: Files of the study whose copy was found not to be what its sidecar says: they are copied again.
         options: Sizes and limits.
         progress: Is told how far it is.
 
@@ -74,7 +76,7 @@ def copy_study(
         ResourceError: A place failed, is too full (`StorageFullError`) or cannot keep a name (`UnsafeNameError`).
     """
     study = Study(source, nas, None, run_name, backup_name)
-    return _copy(study, entries, expected, options or TransferOptions(), progress)[0]
+    return _copy(study, entries, expected, options or TransferOptions(), progress, distrusted=distrusted)[0]
 
 
 def copy_and_archive(
@@ -86,6 +88,7 @@ def copy_and_archive(
     backup_name: str,
     entries: Sequence[Entry],
     expected: Mapping[str, str] | None = None,
+    distrusted: Collection[str] = (),
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> tuple[CopyOutcome, ArchiveOutcome]:
@@ -95,7 +98,7 @@ def copy_and_archive(
     on to its end, and ``error`` of the second outcome says why there is no archive.
     """
     study = Study(source, nas, bucket, run_name, backup_name)
-    copied, archived = _copy(study, entries, expected, options or TransferOptions(), progress)
+    copied, archived = _copy(study, entries, expected, options or TransferOptions(), progress, distrusted=distrusted)
     assert archived is not None
     return copied, archived
 
@@ -152,13 +155,15 @@ def _copy(
     expected: Mapping[str, str] | None,
     options: TransferOptions,
     progress: ProgressSink | None,
+    *,
+    distrusted: Collection[str],
 ) -> tuple[CopyOutcome, ArchiveOutcome | None]:
     nas, backup_name = study.nas, study.backup_name
     nas.check_mounted()
     held = list_held(nas, backup_name)
     check_names(nas, backup_name, entries, held)
     records, present_sidecar = read_records(nas, backup_name, held)
-    plan = plan_copy(entries, held, records)
+    plan = plan_copy(entries, held, records, distrusted)
     remove_files(nas, backup_name, plan.leftovers)
     check_space(nas, plan.copy, options.space_reserve)
     with open_session(study, options, progress, expected) as session:

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from tests.real.small_lab import SmallLab, assert_completed, assert_nothing_lost
+from tests.real.small_lab import STUDY, SmallLab, assert_completed, assert_nothing_lost
 
 pytestmark = pytest.mark.real
 
@@ -112,6 +112,71 @@ def test_an_empty_nas_is_not_a_lost_backup_while_s3_knows_the_ledger(lab: SmallL
     away.rename(lab.nas)
     assert lab.apply().failed == 0
     assert_completed(lab)
+
+
+def test_a_step_started_while_the_nas_is_not_mounted_leaves_no_ledger_that_would_pass_for_a_nas(lab: SmallLab) -> None:
+    assert lab.apply().failed == 0
+    away = lab.folder / "the-real-nas"
+    lab.nas.rename(away)
+    lab.nas.mkdir()
+    invalid, other = "20260107_bad", "20260106_WW_HCC_run2"
+    lab.write("a.txt", b"its name breaks the standard", invalid)
+    lab.add_study(other)
+
+    assert "fusion manifest restore" in lab.run_assets("validated", study=invalid)
+    assert "fusion manifest restore" in lab.run_assets("truenas_copy", "s3_archive", study=other)
+
+    assert list(lab.nas.iterdir()) == []
+    _refused(lab, str(lab.nas), "not mounted", "mirror")
+    assert (lab.source / other).is_dir()
+    lab.nas.rmdir()
+    away.rename(lab.nas)
+    assert lab.apply().recaps[other].failed == 0
+    assert_completed(lab, study=other)
+
+
+def test_a_month_of_the_ledger_that_the_nas_lost_stops_everything_before_good_copies_are_overwritten(
+    lab: SmallLab,
+) -> None:
+    lab.write_config(delete_source=False)
+    assert lab.apply().failed == 0
+    (month,) = (lab.nas / "_manifest").glob("*.jsonl")
+    month.unlink()
+    path = lab.path_of("focus005.bin")
+    (lab.study / path).write_bytes(b"damaged")
+    objects = lab.objects()
+
+    _refused(lab, month.stem, "fusion manifest restore")
+    for assets in (("truenas_copy", "s3_archive"), ("manifest_entry",), ("s3_archive",)):
+        assert "fusion manifest restore" in lab.run_assets(*assets)
+
+    assert lab.objects() == objects
+    assert (lab.copy / path).read_bytes() == lab.originals[STUDY, path]
+    assert lab.fusion("manifest", "restore").returncode == 0
+    assert "proven files changed at the source" in lab.apply().errors
+    assert (lab.copy / path).read_bytes() == lab.originals[STUDY, path]
+
+
+def test_a_new_nas_after_the_old_one_died_gets_the_ledger_back_and_every_study_that_is_still_at_the_source(
+    lab: SmallLab,
+) -> None:
+    gone, here = STUDY, "20260106_WW_HCC_run2"
+    lab.add_study(here)
+    lab.write_config(delete_source=False)
+    assert lab.apply().failed == 0
+    shutil.rmtree(lab.source / gone)
+    shutil.rmtree(lab.nas)
+    lab.nas.mkdir()
+
+    _refused(lab, "fusion manifest restore")
+    assert lab.fusion("manifest", "restore").returncode == 0
+    done = lab.apply()
+
+    assert done.recaps[here].failed == 0, done.errors
+    assert_completed(lab, study=here, released=False)
+    assert done.recaps[gone].failed == 1
+    assert "its copy is gone from the NAS" in done.errors
+    assert lab.key("", gone) in done.errors
 
 
 def test_an_s3_server_that_is_down_is_said_in_a_sentence_and_nothing_begins(lab: SmallLab) -> None:

@@ -11,8 +11,8 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.lab import (
     TRASH,
     Lab,
-    check_copies_there,
     check_places,
+    check_truenas,
     create_ledger,
     is_at_source,
     source_studies,
@@ -43,12 +43,49 @@ def append(opened: Lab, *records: Record) -> None:
         opened.ledger.append(one)
 
 
-def test_a_nas_that_holds_not_one_of_the_copies_the_ledger_knows_is_not_mounted(opened, lab):
-    append(opened, record(backup_name="a"), record(backup_name="b"))
+@pytest.fixture
+def elsewhere(lab: SmallLab):
+    """The lab with its ledger on another share."""
+    ledger = lab.folder / "ledger"
+    ledger.mkdir()
+    lab.config.write_text(lab.config.read_text().replace("[s3]", f"manifest_root = '{ledger}'\n[s3]"))
+    with lab.opened() as opened:
+        yield opened
+
+
+def test_a_nas_that_holds_not_one_of_the_copies_the_ledger_knows_is_not_mounted(elsewhere, lab):
+    append(elsewhere, record(backup_name="a"), record(backup_name="b"))
     with pytest.raises(NotMountedError, match="none of the 2 copies"):
-        check_copies_there(opened)
+        check_truenas(elsewhere)
     (lab.nas / "b").mkdir()
-    check_copies_there(opened)
+    check_truenas(elsewhere)
+
+
+def test_a_new_nas_is_told_from_one_that_is_not_mounted_by_the_one_folder_the_message_names(elsewhere, lab):
+    append(elsewhere, record(backup_name="a"))
+    with pytest.raises(NotMountedError, match=f"make the folder {lab.nas}/.fusion-locks"):
+        check_truenas(elsewhere)
+    (lab.nas / ".fusion-locks").mkdir()
+    check_truenas(elsewhere)
+
+
+def test_a_ledger_on_the_nas_shows_that_the_nas_is_there_though_it_lost_every_copy(opened):
+    append(opened, record(backup_name="a"), record(backup_name="b"))
+    check_truenas(opened)
+
+
+def test_a_ledger_that_lacks_a_month_or_lines_of_one_that_s3_mirrors_stops_everything(opened, lab):
+    append(opened, record(backup_name="a"), record(backup_name="b"))
+    (month,) = (lab.nas / "_manifest").glob("*.jsonl")
+    content = month.read_bytes()
+    month.write_bytes(content.splitlines(keepends=True)[0])
+    with pytest.raises(NotMountedError, match=f"lacks records of {month.stem}.*fusion manifest restore"):
+        check_places(opened)
+    month.unlink()
+    with pytest.raises(NotMountedError, match=f"lacks records of {month.stem}.*fusion manifest restore"):
+        check_places(opened)
+    month.write_bytes(content + b'{"torn')
+    check_places(opened)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +97,13 @@ def test_a_nas_that_holds_not_one_of_the_copies_the_ledger_knows_is_not_mounted(
     ],
     ids=["evicted", "begun", "failed"],
 )
-def test_a_copy_that_was_evicted_or_never_finished_is_not_missed(opened, absent):
-    append(opened, absent)
-    check_copies_there(opened)
+def test_a_copy_that_was_evicted_or_never_finished_is_not_missed(elsewhere, absent):
+    append(elsewhere, absent)
+    check_truenas(elsewhere)
 
 
 def test_a_lab_without_a_record_has_nothing_to_miss(opened):
-    check_copies_there(opened)
+    check_truenas(opened)
     assert [entry.name for entry in check_places(opened)] == [STUDY]
 
 

@@ -12,13 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_assets.config import BackupSection
-from fusion_assets.manifest.record import Record
+from fusion_assets.manifest.record import RELEASED_FIELD, Record
 from fusion_assets.manifest.record import Status as LedgerStatus
 from fusion_assets.reconcile.conditions import Name, Status, Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.overwrite import ACCEPTED_FIELD, FINGERPRINT_FIELD, last_complete
+from fusion_assets.reconcile.overwrite import (
+    ACCEPTED_FIELD,
+    FINGERPRINT_FIELD,
+    RELEASE_BEGUN_FIELD,
+    last_proven,
+    name_taken,
+)
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Desired, ObservedStudy, Verdict, plan_study
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport
@@ -141,17 +147,36 @@ def test_a_person_accepts_one_state_of_the_source_and_no_later_one(proven, data)
 @pytest.mark.parametrize("status", [s for s in LedgerStatus if s is not LedgerStatus.COMPLETE])
 def test_a_later_run_that_failed_does_not_make_proven_files_fair_game(status: LedgerStatus) -> None:
     proven = {"a.bin": entry("a.bin")}
-    failed = complete(proven, status=status, completed_at=None)
+    failed = complete(proven, status=status, completed_at=None, s3_verified_at=None)
     source = {"a.bin": resized(proven["a.bin"])}
     assert refused(facts(proven, source, record=failed))
-    assert last_complete([complete(proven), failed]) == complete(proven)
+    assert last_proven([complete(proven), failed]) == complete(proven)
 
 
 def test_a_study_that_was_never_complete_is_still_being_written() -> None:
     proven = {"a.bin": entry("a.bin")}
-    unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None)
+    unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None, s3_verified_at=None)
     source = {"a.bin": resized(proven["a.bin"])}
-    assert not refused(facts(proven, source, record=unfinished, last_complete=last_complete([unfinished])))
+    assert not refused(facts(proven, source, record=unfinished, last_complete=last_proven([unfinished])))
+
+
+def test_what_was_proven_counts_even_if_the_run_was_killed_before_it_said_complete() -> None:
+    proven = {"a.bin": entry("a.bin")}
+    killed = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None)
+    begun = replace(killed, truenas_verified_at=None, s3_verified_at=None)
+    source = {"a.bin": resized(proven["a.bin"])}
+    assert refused(facts(proven, source, record=begun, last_complete=last_proven([killed, begun])))
+
+
+@pytest.mark.parametrize("trace", [RELEASED_FIELD, RELEASE_BEGUN_FIELD])
+def test_the_name_of_a_study_stays_taken_while_its_backup_is_repaired_or_its_release_was_not_recorded(
+    trace: str,
+) -> None:
+    record = complete({"a.bin": entry("a.bin")}, status=LedgerStatus.FAILED_TRUENAS, completed_at=None)
+    gone = replace(record, extra={**record.extra, trace: "2026-05-01T00:00:00+00:00"})
+    assert name_taken(record, NAME, "another", in_trash=False) is None
+    assert "is another" in (name_taken(gone, NAME, "another", in_trash=False) or "")
+    assert name_taken(gone, NAME, str(record.extra[FINGERPRINT_FIELD]), in_trash=False) is None
 
 
 def test_damage_is_told_at_once_and_not_when_the_study_is_idle_again() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile import steps
+from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.lab import TRASH, Lab, create_ledger
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.release import GateError
@@ -16,9 +19,9 @@ from fusion_assets.reconcile.steps import InvalidStudyError, LedgerError, Transf
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
-from resources.errors import ResourceError, UnavailableError
+from resources.errors import NotMountedError, ResourceError, UnavailableError
 from tests.manifest.records import record
-from tests.real.small_lab import STUDY, SmallLab, assert_nothing_lost
+from tests.real.small_lab import PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
 
 pytestmark = pytest.mark.real
 
@@ -67,6 +70,13 @@ def flip_bit(file: Path) -> None:
     data[0] ^= 1
     file.write_bytes(data)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def forget_ledger(lab: SmallLab) -> None:
+    """As if both the ledger and its mirror had been lost."""
+    for month in (lab.nas / "_manifest").glob("*.jsonl"):
+        month.write_bytes(b"")
+        lab.server.client().delete_object(Bucket=lab.bucket, Key=f"{PREFIX}/_manifest/{month.name}")
 
 
 def test_an_invalid_study_is_written_into_the_ledger_once_with_its_first_problem(opened, lab):
@@ -142,8 +152,7 @@ def test_another_study_of_an_archived_name_is_never_copied_over_it(complete, lab
 
 
 def test_a_copy_that_no_record_vouches_for_is_read_again_before_it_is_archived(proven, lab):
-    (month,) = (lab.nas / "_manifest").glob("*.jsonl")
-    month.write_bytes(b"")
+    forget_ledger(lab)
     file = lab.copy / lab.path_of("focus003.bin")
     flip_bit(file)
     with pytest.raises(CorruptCopyError, match=file.name):
@@ -153,6 +162,115 @@ def test_a_copy_that_no_record_vouches_for_is_read_again_before_it_is_archived(p
     done = transfer(proven, copying=False)
     assert done.copy_read_again
     assert latest(proven).truenas_verified_at is not None
+
+
+def test_a_copy_that_no_record_vouches_for_is_read_again_and_only_its_bad_files_are_copied_again(complete, lab):
+    forget_ledger(lab)
+    bad = lab.copy / lab.path_of("focus003.bin")
+    flip_bit(bad)
+    before = lab.files()
+    done = transfer(complete)
+    assert done.copy_read_again
+    assert done.copy is not None
+    assert done.copy.copied_files == 1
+    assert {path for path, file in before.items() if lab.files()[path] != file} - {bad} == ledger_files(lab)
+    assert latest(complete).truenas_verified_at is not None
+    steps.record_entry(complete, STUDY)
+    assert_completed(lab, released=False)
+
+
+def test_a_sidecar_that_somebody_wrote_again_is_not_believed_before_its_files_were_read(complete, lab):
+    bad = lab.copy / lab.path_of("focus003.bin")
+    sidecar = lab.copy / SIDECAR_NAME
+    sidecar.write_bytes(sidecar.read_bytes().replace(sidecar.read_bytes()[:64], b"0" * 64))
+    assert not vouches_for_copy(complete, STUDY)
+    done = transfer(complete)
+    assert done.copy_read_again
+    assert done.copy is not None
+    assert done.copy.copied_files == 1
+    assert bad.is_file()
+    steps.record_entry(complete, STUDY)
+    assert_completed(lab, released=False)
+
+
+def test_a_copy_the_ledger_vouches_for_is_not_read_again(complete):
+    done = transfer(complete, archiving=False)
+    assert not done.copy_read_again
+    assert done.copy is not None
+    assert done.copy.nas_read == 0
+
+
+def test_a_run_killed_after_the_sidecar_was_written_copies_nothing_again_but_reads_the_copy(opened, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(steps, "with_proofs", raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            transfer(opened)
+    assert latest(opened).truenas_verified_at is None
+    done = transfer(opened)
+    assert done.copy_read_again
+    assert done.copy is not None
+    assert done.copy.copied_files == 0
+    assert latest(opened).truenas_verified_at is not None
+
+
+def raising(error: BaseException):
+    def stand_in(*_: object, **__: object) -> None:
+        raise error
+
+    return stand_in
+
+
+def ledger_files(lab: SmallLab) -> set[Path]:
+    return set((lab.nas / "_manifest").glob("*.jsonl"))
+
+
+def test_a_copy_read_again_is_not_read_once_more_because_s3_did_not_answer(complete, monkeypatch, lab):
+    forget_ledger(lab)
+    lab.server.client().delete_object(Bucket=lab.bucket, Key=lab.key(lab.path_of("focus003.bin")))
+    with monkeypatch.context() as away:
+        away.setattr(complete.bucket, "put", raising(UnavailableError("S3 does not answer")))
+        with pytest.raises(UnavailableError):
+            transfer(complete, copying=False)
+    assert latest(complete).status is Status.FAILED_S3
+    assert latest(complete).truenas_verified_at is not None
+    assert not transfer(complete, copying=False).copy_read_again
+
+
+def test_a_failed_step_takes_back_what_it_disproved(complete, lab):
+    file = lab.copy / lab.path_of("focus003.bin")
+    away = file.rename(lab.folder / "away")
+    with pytest.raises(CorruptCopyError):
+        transfer(complete, copying=False)
+    failed = latest(complete)
+    assert failed.status is Status.FAILED_TRUENAS
+    assert (failed.truenas_verified_at, failed.s3_verified_at, failed.completed_at) == (None, None, None)
+    # Brought back badly: the size is right, and so is the time.
+    away.rename(file)
+    flip_bit(file)
+    with pytest.raises(CorruptCopyError, match=file.name):
+        transfer(complete, copying=False)
+    with pytest.raises(LedgerError, match="proven in both places"):
+        steps.record_entry(complete, STUDY)
+    flip_bit(file)
+    assert transfer(complete, copying=False).copy_read_again
+    assert steps.record_entry(complete, STUDY).record.status is Status.COMPLETE
+
+
+def test_no_line_says_that_both_copies_are_proven_before_they_are(complete, lab):
+    (lab.study / "new.txt").write_bytes(b"new")
+    lab.server.client().delete_object(Bucket=lab.bucket, Key=lab.key(lab.path_of("focus003.bin")))
+    said = len(lab.ledger())
+    transfer(complete)
+    begun, proven = lab.ledger()[said:]
+    assert (begun["truenas_verified_at"], begun["s3_verified_at"]) == (None, None)
+    assert proven["truenas_verified_at"]
+    assert proven["s3_verified_at"]
+
+
+def test_a_study_that_was_proven_but_not_recorded_yet_is_not_overwritten_by_a_changed_source(proven, lab):
+    lab.write(lab.path_of("focus003.bin"), b"ransom")
+    with pytest.raises(InvalidStudyError, match="proven files changed"):
+        transfer(proven)
 
 
 def test_nothing_is_recorded_as_complete_that_was_not_proven_in_both_places(opened):
@@ -187,6 +305,125 @@ def test_a_release_is_written_down_and_deletes_only_the_source(complete, lab):
     assert latest(complete).source_deleted_at is not None
     assert latest(complete).status is Status.COMPLETE
     assert_nothing_lost(lab)
+
+
+def test_a_failed_repair_of_a_released_study_does_not_forget_that_its_copies_are_the_only_ones(complete, lab):
+    steps.release(complete, STUDY, {})
+    released = latest(complete).source_deleted_at
+    assert released is not None
+    path = lab.path_of("focus003.bin")
+    away = (lab.copy / path).rename(lab.folder / "away")
+    with pytest.raises(CorruptCopyError):
+        transfer(complete, copying=False)
+    assert latest(complete).was_released
+    lab.write("other.bin", b"another study of that name", STUDY)
+    lab.originals.pop((STUDY, "other.bin"))
+    with pytest.raises(InvalidStudyError, match="this is another"):
+        transfer(complete)
+    with pytest.raises(InvalidStudyError):
+        steps.refuse_invalid(complete, STUDY, steps.validate(complete, STUDY))
+    with pytest.raises(InvalidStudyError, match="this is another"):
+        transfer(complete)
+    (lab.study / "other.bin").unlink()
+    lab.study.rmdir()
+
+    away.rename(lab.copy / path)
+    transfer(complete, copying=False)
+    done = steps.record_entry(complete, STUDY)
+    assert done.record.source_deleted_at is not None
+    assert done.record.extra["released_at"] == released.isoformat()
+    assert done.failures == ()
+
+
+def test_a_released_study_that_came_back_to_the_source_is_not_released_any_more(complete, lab):
+    shutil.copytree(lab.study, lab.folder / "kept")
+    steps.release(complete, STUDY, {})
+    (lab.copy / lab.path_of("focus003.bin")).unlink()
+    with pytest.raises(CorruptCopyError):
+        transfer(complete, copying=False)
+    (lab.folder / "kept").rename(lab.study)
+    transfer(complete)
+    done = steps.record_entry(complete, STUDY)
+    assert not done.record.was_released
+
+
+def test_a_release_killed_before_it_was_recorded_is_recorded_by_the_next_look(complete, lab, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(steps, "release_source", then_killed(steps.release_source))
+        with pytest.raises(KeyboardInterrupt):
+            steps.release(complete, STUDY, {})
+    assert not lab.study.exists()
+    assert not lab.trashed()
+    assert latest(complete).source_deleted_at is None
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert latest(complete).source_deleted_at is not None
+    assert "release_begun_at" not in latest(complete).extra
+    assert lab.apply().changed == 0
+    assert_completed(lab)
+
+
+def then_killed(step):
+    def killed(*arguments: object) -> None:
+        step(*arguments)
+        raise KeyboardInterrupt
+
+    return killed
+
+
+def test_a_release_that_put_the_study_back_leaves_no_trace_of_one(complete, lab, monkeypatch):
+    monkeypatch.setattr(steps, "release_source", lambda *_: raise_gate())
+    with pytest.raises(GateError):
+        steps.release(complete, STUDY, {})
+    assert "release_begun_at" in lab.ledger()[-2]
+    assert "release_begun_at" not in lab.ledger()[-1]
+
+
+def raise_gate() -> None:
+    raise GateError(STUDY, {"SourceUnchanged": "changed at the last moment"})
+
+
+def test_a_source_that_is_not_mounted_does_not_look_released(complete, lab):
+    complete.ledger.append(replace(latest(complete), extra={**latest(complete).extra, "release_begun_at": "now"}))
+    lab.source.rename(lab.folder / "the real source")
+    lab.source.mkdir()
+    with pytest.raises(NotMountedError):
+        steps.release(complete, STUDY, {})
+
+
+@pytest.mark.parametrize("lost", ["share", "month"])
+def test_no_step_writes_or_deletes_anything_where_the_ledger_is_not(complete, lab, lost):
+    if lost == "share":
+        lab.nas.rename(lab.folder / "the real nas")
+        lab.nas.mkdir()
+    else:
+        next((lab.nas / "_manifest").glob("*.jsonl")).unlink()
+    lab.write("stray.txt", b"")
+    before = lab.files()
+    invalid = steps.validate(complete, STUDY)
+    for step in (
+        lambda: steps.refuse_invalid(complete, STUDY, invalid),
+        lambda: transfer(complete),
+        lambda: transfer(complete, copying=False),
+        lambda: steps.record_entry(complete, STUDY),
+        lambda: steps.release(complete, STUDY, {}),
+    ):
+        with pytest.raises(NotMountedError, match="fusion manifest restore"):
+            step()
+    assert lab.files() == before
+
+
+def test_a_share_that_drops_in_the_middle_of_a_copy_leaves_no_ledger_in_its_mount_point(opened, lab, monkeypatch):
+    def drop(*_: object, **__: object) -> None:
+        lab.nas.rename(lab.folder / "the real nas")
+        lab.nas.mkdir()
+        raise UnavailableError("the share went away")
+
+    monkeypatch.setattr(steps, "copy_and_archive", drop)
+    monkeypatch.setattr(opened.ledger, "_bucket", None)  # not even the mirror could tell
+    with pytest.raises(UnavailableError, match="went away"):
+        transfer(opened)
+    assert list(lab.nas.iterdir()) == []
 
 
 def test_a_study_that_is_not_recorded_as_complete_is_not_released(proven, lab):
