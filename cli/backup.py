@@ -94,7 +94,7 @@ def _tell_of_second_look(plans: Sequence[StudyPlan], memory: Memory, settle_minu
     until = max(memory[study].since for study in waiting) + timedelta(minutes=settle_minutes)
     click.echo(
         f"{len(waiting)} of {len(plans)} studies wait for their second look: run this again after "
-        f"{until:%Y-%m-%d %H:%M} UTC; `fusion plan` some time before a run is a first look, too",
+        f"{until:%Y-%m-%d %H:%M} UTC; a dry run some time before is a first look, too",
         err=True,
     )
 

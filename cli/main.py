@@ -24,6 +24,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_UNEXPECTED = 3
+EXIT_INTERRUPTED = 130
 
 _COMMANDS = {
     "apply": ("cli.apply", "Close the difference between the declared and the observed state."),
@@ -34,7 +35,7 @@ _COMMANDS = {
     "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
     "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),
     "unlock": ("cli.unlock", "Remove the locks that a crash left on a study or the ledger."),
-    "validate": ("cli.validate", "Check names and structure against the naming standard."),
+    "validate": ("cli.validate", "Check names against the naming standard."),
 }
 
 
@@ -64,8 +65,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Microscope studies: validated, copied to the NAS, archived in S3, proven, recorded, and only then released.
 
-    Exit codes: 0 success; 1 a validation or a study failed; 2 configuration error or lock held; 3 unexpected error;
-    10 (only plan --detailed-exitcode) changes are pending.
+    Exit codes: 0 success; 1 a validation or a study failed; 2 configuration error or lock held; 3 unexpected error, or
+    a server that does not answer; 10 (only plan --detailed-exitcode) changes are pending; 130 interrupted.
     """
 
 
@@ -85,7 +86,7 @@ def main() -> None:
         code = _complain(error, settings, EXIT_UNEXPECTED)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; run the same command again to go on", err=True)
-        code = 130
+        code = EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the border of the program: a person gets a sentence, not a traceback
         code = _complain(error, settings, EXIT_UNEXPECTED, prefix=f"unexpected {type(error).__name__}: ")
     sys.exit(code if isinstance(code, int) else EXIT_OK)

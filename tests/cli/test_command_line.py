@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
-from cli.main import main
+from cli.main import cli, main
 from tests.manifest.records import record
 
 STUDY = "20260105_WW_HCC_run1"
@@ -141,3 +144,30 @@ def test_colours_are_left_out_where_nobody_wants_them(study: Path, no_color: str
     os.close(leader)
     assert b"ok" in printed
     assert (b"\x1b[" in printed) is not bool(no_color)
+
+
+def test_the_readme_names_every_command_that_answers_in_json_and_every_one_that_does_not() -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    _, _, rest = readme.partition("`-f json` gives the answers of ")
+    with_json, _, rest = rest.partition(" to programs;")
+    without, _, _ = rest.partition(" speak to people")
+    named = [set(re.findall("`([^`]+)`", part)) for part in (with_json, without)]
+    assert named == [
+        {name for name, command in _commands() if _has_json(command) is has_json} for has_json in (True, False)
+    ]
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command as it is typed; those of `validate`, which are alike, as one."""
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        if isinstance(command, click.Group) and name != "validate":
+            yield from ((f"{name} {sub}", found) for sub, found in command.commands.items())
+        else:
+            yield name, command
+
+
+def _has_json(command: click.Command) -> bool:
+    one = next(iter(command.commands.values())) if isinstance(command, click.Group) else command
+    return any("--format" in parameter.opts for parameter in one.params)
