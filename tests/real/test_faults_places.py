@@ -173,10 +173,11 @@ def test_a_new_nas_after_the_old_one_died_gets_the_ledger_back_and_every_study_t
     done = lab.apply()
 
     assert done.recaps[here].failed == 0, done.errors
+    lab.originals = {at: data for at, data in lab.originals.items() if at[0] == here}  # one copy of the other is gone
     assert_completed(lab, study=here, released=False)
     assert done.recaps[gone].failed == 1
     assert "its copy is gone from the NAS" in done.errors
-    assert lab.key("", gone) in done.errors
+    assert lab.key("", gone).rstrip("/") in done.errors
 
 
 def test_an_s3_server_that_is_down_is_said_in_a_sentence_and_nothing_begins(lab: SmallLab) -> None:
