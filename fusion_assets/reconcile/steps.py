@@ -439,10 +439,11 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
         GateError: A gate is closed; the source is kept.
         ResourceError: A place could not be asked, or refused.
     """
-    check_places(lab)
+    at_source = is_at_source(lab, run_name)
+    if not at_source:
+        check_places(lab)  # a source that is not mounted holds no study either; one that is there is observed below
     record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
     trashed = trashed_studies(lab).get(run_name)
-    at_source = is_at_source(lab, run_name)
     if trashed and not at_source:
         released = _finish(lab, run_name, record, trashed)
     elif record and record.status is Status.COMPLETE and RELEASE_BEGUN_FIELD in record.extra and not at_source:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion_assets.manifest.fold import BadLine, Folded, fold, latest, read_lines
-from fusion_assets.manifest.record import Record, Status
+from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
 from tests.manifest.records import record, records
 
 histories = st.lists(
@@ -44,6 +44,12 @@ def test_the_fold_agrees_with_the_rule_said_the_other_way_round(history):
 def test_a_half_deleted_source_that_fails_validation_does_not_hide_its_complete_backup():
     complete, failed = record(), record(status=Status.FAILED_VALIDATION)
     assert latest([complete, failed, failed])[complete.backup_name] is complete
+
+
+def test_a_failed_validation_does_not_hide_that_the_source_of_a_backup_under_repair_was_released():
+    repaired = record(status=Status.FAILED_TRUENAS, extra={RELEASED_FIELD: "2026-05-01T00:00:00+00:00"})
+    failed = record(status=Status.FAILED_VALIDATION)
+    assert latest([record(), repaired, failed])[repaired.backup_name] is repaired
 
 
 @pytest.mark.parametrize("status", [Status.IN_PROGRESS, Status.FAILED_TRUENAS, Status.FAILED_S3])

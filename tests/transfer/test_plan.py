@@ -39,9 +39,9 @@ JOURNAL = entries_of(NAMES).map(lambda found: {e.path: FileProof(e.path, e.size,
 RECORDS = st.builds(Records, st.dictionaries(NAMES, st.just(SHA)), JOURNAL)
 
 
-def plan_or_skip(entries, held, records):
+def plan_or_skip(entries, held, records, distrusted=()):
     try:
-        return plan_copy(entries, held, records)
+        return plan_copy(entries, held, records, distrusted)
     except CorruptCopyError:
         assume(False)
 
@@ -66,6 +66,15 @@ def test_nothing_is_kept_that_no_record_vouches_for_or_that_differs_from_the_sou
         assert proof.path in records.sidecar or proof.path in records.journal
         assert same_file(proof, held[proof.path])
         assert proof.path not in source or same_file(proof, source[proof.path])
+
+
+@given(ENTRIES, HELD, RECORDS, st.sets(NAMES))
+def test_a_copy_that_was_found_bad_is_not_kept_on_the_word_of_its_sidecar(entries, held, records, distrusted):
+    plan = plan_or_skip(entries, held, records, distrusted)
+    kept = {proof.path for proof in plan.keep}
+    assert kept & distrusted <= records.journal.keys()
+    at_source = {entry.path for entry in entries if not is_ours(entry.path)}
+    assert at_source <= kept | {entry.path for entry in plan.copy}
 
 
 @given(ENTRIES, HELD, RECORDS)
