@@ -30,6 +30,7 @@ from fusion_assets.standard.rules import validate_listing
 from fusion_assets.standard.validate import is_study_candidate, with_clash
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from resources.errors import NotFoundError, ResourceError, described
+from resources.s3_errors import ArchivedObjectError
 
 T = TypeVar("T")
 
@@ -360,9 +361,15 @@ def _look_at_archive(lab: Lab, around: _Surroundings, backup_name: str) -> Archi
 
 
 def _sidecar_sha256(lab: Lab, key: str) -> str | None:
-    """From HEAD, which works for objects in cold storage, too; by download only where the server states no SHA-256."""
+    """From HEAD, which works for objects in cold storage, too; by download only where the server states no SHA-256.
+
+    None also for one in cold storage that states none: what cannot be read now is not proven, and is uploaded again.
+    """
     info = lab.bucket.head(key)
     if info is None or info.sha256 is not None:
         return info.sha256.hex() if info and info.sha256 else None
-    content = lab.bucket.get_bytes(key)
+    try:
+        content = lab.bucket.get_bytes(key)
+    except ArchivedObjectError:
+        return None
     return hashlib.sha256(content).hexdigest() if content is not None else None

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fusion_assets.manifest.record import Status
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import SIDECAR_LOST, Step, Verdict
+from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
 from tests.real.small_lab import LARGE, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
@@ -533,6 +535,39 @@ def test_a_copy_that_rotted_is_not_believed_when_the_ledger_was_lost_while_its_s
     assert done.failed == 0, done.errors
     assert (archived.copy / path).read_bytes() == archived.originals[STUDY, path]
     assert_completed(archived)
+
+
+@pytest.mark.parametrize("ending", ["focus003.bin", LARGE], ids=["one part", "several parts"])
+def test_an_altered_object_in_cold_storage_stops_the_release_and_is_replaced(archived: SmallLab, ending: str) -> None:
+    path = archived.path_of(ending)
+    _alter_in_cold_storage(archived, path)
+    _release(archived)
+
+    refused = archived.apply()
+
+    assert refused.failed, "the release did not notice that the object is another one"
+    assert path in refused.errors
+    assert archived.study.is_dir()
+    second = archived.apply()
+    assert second.failed == 0, second.errors
+    assert_completed(archived)
+
+
+def test_an_altered_sidecar_in_cold_storage_is_replaced(archived: SmallLab) -> None:
+    _alter_in_cold_storage(archived, SIDECAR_NAME)
+    _release(archived)
+    done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(archived)
+
+
+def _alter_in_cold_storage(lab: SmallLab, path: str) -> None:
+    """Other bytes of the same length, that cannot be read without restoring them first."""
+    other = bytes(byte ^ 1 for byte in (lab.copy / path).read_bytes())
+    client = lab.server.client()
+    client.put_object(Bucket=lab.bucket, Key=lab.key(path), Body=other, StorageClass="DEEP_ARCHIVE")
+    with pytest.raises(ClientError, match="InvalidObjectState"):
+        client.get_object(Bucket=lab.bucket, Key=lab.key(path))
 
 
 def test_a_study_in_cold_storage_is_released_without_reading_anything_back_from_there(lab: SmallLab) -> None:
