@@ -7,12 +7,11 @@ import sys
 import click
 
 from cli.main import EXIT_OK
-from cli.memory import load_memory, save_memory
 from cli.output import print_json, print_plan
-from cli.settings import Settings, format_option, global_options, limit_option, state_folder
-from fusion_assets.reconcile.lab import open_lab
-from fusion_assets.reconcile.observe import LabObservation, observe_lab
-from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies, summarize
+from cli.run import reconciling
+from cli.settings import Settings, format_option, global_options, limit_option
+from fusion_assets.reconcile.observe import LabObservation
+from fusion_assets.reconcile.plan import StudyPlan, summarize
 
 EXIT_PENDING = 10
 
@@ -25,13 +24,10 @@ EXIT_PENDING = 10
 def command(limit: str | None, output: str, *, detailed_exitcode: bool) -> None:
     """Show what `fusion apply` would do, and why nothing is done where nothing is."""
     settings = click.get_current_context().ensure_object(Settings)
-    config = settings.load()
-    folder = state_folder(config)
-    with open_lab(config) as lab:
-        observation = observe_lab(lab, load_memory(folder), limit=limit)
-    save_memory(folder, observation.memory)
+    with reconciling(settings, as_json=output == "json") as run:
+        observation = run.observe(limit)
     refuse_no_match(limit, observation)
-    plans = plan_studies(Desired(config.backup.delete_source), observation.studies)
+    plans = run.plan(observation)
     summary = summarize(plans)
     if output == "json":
         print_json({"studies": [plan.to_json() for plan in plans], "summary": summary})

@@ -174,7 +174,8 @@ def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> 
         return None
     return (
         f"{what}; what was proven {spoken(proven.completed_at)} is kept as it is | hint: if they were damaged, put "
-        f'good ones back; if they are right, `fusion apply --accept-changes "{listing.name}"`, or rename the study'
+        "good ones back with their times, on the NAS, too, if they are damaged there; if they are right, "
+        f'`fusion apply --accept-changes "{listing.name}"`, or rename the study'
     )
 
 

@@ -19,6 +19,14 @@ from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from fusion_assets.transfer.plan import same_file
 from resources.storage import Entry, Storage
 
+# Every file that is about to be deleted, at the source or in the trash, is what was proven.
+SOURCE_PROVEN = "SourceProven"
+TRASH_PROVEN = "TrashProven"
+WAY_OUT = (
+    " | hint: put the good files back with their times (from the NAS or S3), or keep these elsewhere: move them out, "
+    "or rename the study, which archives it anew; then `fusion apply`"
+)
+
 
 class GateError(Exception):
     """A gate was not True at the moment of deletion; nothing was deleted.
@@ -48,8 +56,22 @@ class Released:
     sidecar_sha256: str = ""
 
 
+def is_as_hashed(record: Record | None, listing: Listing) -> bool:
+    """Whether a source looks as it did when it was hashed: the same files, of the same sizes and times.
+
+    Args:
+        record: Its ledger record.
+        listing: Its directory, at the source or in the trash.
+    """
+    return record is not None and record.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
+
+
 def release_gates(
-    observed: ObservedStudy, record: Record | None, listing: Listing, object_problems: tuple[str, ...]
+    observed: ObservedStudy,
+    record: Record | None,
+    listing: Listing,
+    object_problems: tuple[str, ...],
+    source_problems: tuple[str, ...] | None = None,
 ) -> dict[str, str]:
     """The gates of a release that do not hold. Pure.
 
@@ -58,6 +80,8 @@ def release_gates(
         record: Its latest ledger record, read at this moment.
         listing: Its directory at the source, listed at this moment.
         object_problems: What HEAD of every object in S3 found wrong at this moment.
+        source_problems: What reading every file of that listing found wrong at this moment; None if they were not read.
+            Only reading tells of a source that does not look as it did when it was hashed, because it lost files, say.
 
     Returns:
         What is wrong by gate; empty when the source may go.
@@ -67,11 +91,10 @@ def release_gates(
         for gate in RELEASE_GATES
         if not (condition := observed.conditions[gate]).is_true
     }
-    recorded = record.extra.get(FINGERPRINT_FIELD) if record else None
-    # Of a source that lost files the ledger knows another fingerprint. What is left of it may go when it is what was
-    # observed just now: then OnTruenas says that each of its files is proven, with its size and its time.
-    if record is None or listing.fingerprint() not in (recorded, observed.fingerprint):
-        closed["SourceUnchanged"] = "the source is not what was hashed: sizes, times or files differ from the ledger"
+    if source_problems:
+        closed[SOURCE_PROVEN] = f"{'; '.join(source_problems[:3])}{WAY_OUT}"
+    elif record is None or (source_problems is None and not is_as_hashed(record, listing)):
+        closed[SOURCE_PROVEN] = "the source is not what was hashed: sizes, times or files differ from the ledger"
     if stray := listing.unarchived:
         closed["NothingUnarchived"] = f"these are not archived and would be lost: {', '.join(stray[:3])}"
     if object_problems:
@@ -94,10 +117,10 @@ def release_source(storage: Storage, run_name: str, listing: Listing) -> Release
     trashed = f"{TRASH}/{run_name}@{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     storage.make_directory(TRASH)
     storage.rename(run_name, trashed)
-    changed = _changes(_read_trashed(storage, trashed), listing)
+    changed = _changes(read_listing(storage, trashed), listing)
     if changed:
         storage.rename(trashed, run_name)
-        raise GateError(run_name, {"SourceUnchanged": f"changed at the last moment: {', '.join(changed[:3])}"})
+        raise GateError(run_name, {"SourceStill": f"changed at the last moment: {', '.join(changed[:3])}"})
     _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
 
@@ -115,16 +138,12 @@ def finish_release(storage: Storage, run_name: str, trashed: str, proven: Mappin
         GateError: Something in the trash is not in the proven copy; it is kept.
         ResourceError: The source refused.
     """
-    listing = _read_trashed(storage, trashed)
+    listing = read_listing(storage, trashed)
     unproven = [e.path for e in listing.files if e.path not in proven or not same_file(e, proven[e.path])]
     if unproven:
-        raise GateError(run_name, {"SourceUnchanged": f"in {trashed}, not proven: {', '.join(unproven[:3])}"})
+        raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}, not proven: {', '.join(unproven[:3])}{WAY_OUT}"})
     _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
-
-
-def _read_trashed(storage: Storage, trashed: str) -> Listing:
-    return read_listing(storage, trashed)
 
 
 def _changes(found: Listing, proven: Listing) -> list[str]:

@@ -8,7 +8,7 @@ only a person can cure, a transfer error or `ResourceError` for the rest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from typing import Any
 
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
+from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
 from fusion_assets.reconcile.entries import (
@@ -47,18 +48,32 @@ from fusion_assets.reconcile.overwrite import (
     ACCEPTED_FIELD,
     FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
+    accepted,
+    archived_elsewhere,
     is_proven,
     last_proven,
     name_taken,
     proven_otherwise,
+    recorded_elsewhere,
     source_changed,
+    trash_changed,
 )
-from fusion_assets.reconcile.release import GateError, Released, finish_release, release_gates, release_source
+from fusion_assets.reconcile.release import (
+    SOURCE_PROVEN,
+    TRASH_PROVEN,
+    WAY_OUT,
+    GateError,
+    Released,
+    finish_release,
+    is_as_hashed,
+    release_gates,
+    release_source,
+)
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing
 from fusion_assets.standard.validate import with_clash
-from fusion_assets.transfer.check import check_archive, check_copy
+from fusion_assets.transfer.check import Problem, check_archive, check_copy, check_source
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, TransferError
 from fusion_assets.transfer.mend import has_readable_sidecar, mend_sidecar
 from fusion_assets.transfer.options import TransferOptions
@@ -123,7 +138,7 @@ def validate(lab: Lab, run_name: str) -> Validation:
 
 
 def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
-    """Write an invalid study into the ledger, once, and raise.
+    """Write an invalid study into the ledger, once, and raise; of a valid one take back that it was invalid.
 
     Args:
         lab: The lab.
@@ -134,6 +149,7 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
         InvalidStudyError: There is any problem; the message names the first and counts the others.
     """
     if not validation.problems:
+        _take_back_invalid(lab, run_name, validation.listing)
         return
     first, *more = validation.problems
     reason = f"{first} (and {len(more)} more)" if more else first
@@ -141,6 +157,16 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
     draft = begin(lab, run_name, validation.listing)
     append_once(lab, replace(draft, status=Status.FAILED_VALIDATION, extra={**draft.extra, REASON_FIELD: reason}))
     raise InvalidStudyError(reason)
+
+
+def _take_back_invalid(lab: Lab, run_name: str, listing: Listing) -> None:
+    """That the study was found invalid no longer stands: unless the ledger says so, every plan believes it."""
+    view, backup_name = lab.ledger.read(), lab.config.backup_name(run_name)
+    if not any(record.status is Status.FAILED_VALIDATION for record in view.history(backup_name)[-1:]):
+        return
+    check_truenas(lab)
+    stands = view.records[backup_name]
+    append(lab, begin(lab, run_name, listing) if stands.status is Status.FAILED_VALIDATION else stands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +212,8 @@ def transfer(
     listing = read_listing(lab.source, origin) if origin else None
     if listing and origin == run_name:
         _refuse_overwriting(lab, run_name, listing)
+    elif listing:
+        _refuse_changed_trash(lab, run_name, listing)
     backup_name = lab.config.backup_name(run_name)
     vouched = vouches_for_copy(lab, backup_name)
     if listing and origin == run_name:
@@ -227,7 +255,8 @@ def _refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
     view = lab.ledger.read()
     record = view.records.get(backup_name)
     in_trash = run_name in trashed_studies(lab)
-    if taken := name_taken(record, run_name, fingerprint, in_trash=in_trash):
+    taken = name_taken(record, run_name, fingerprint, in_trash=in_trash)
+    if taken := taken or archived_elsewhere(_elsewhere(view, run_name, backup_name), fingerprint):
         raise InvalidStudyError(taken)
     proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
     if proven and (changed := source_changed(proven, listing, read_copy(lab, backup_name))):
@@ -236,6 +265,21 @@ def _refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
         raise InvalidStudyError(
             f"it would become one with {', '.join(twins)} at the destinations | hint: rename one of them"
         )
+
+
+def _refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:
+    """The same for a study whose release was begun."""
+    view, backup_name = lab.ledger.read(), lab.config.backup_name(run_name)
+    elsewhere = None if backup_name in view.records else _elsewhere(view, run_name, backup_name)
+    if taken := archived_elsewhere(elsewhere):
+        raise InvalidStudyError(taken)
+    proven = last_proven(view.history(backup_name))
+    if proven and (changed := trash_changed(proven, listing, read_copy(lab, backup_name))):
+        raise InvalidStudyError(changed)
+
+
+def _elsewhere(view: LedgerView, run_name: str, backup_name: str) -> Record | None:
+    return recorded_elsewhere((r for r in view.records.values() if r.run_name == run_name), backup_name)
 
 
 def _origin(lab: Lab, run_name: str) -> str:
@@ -312,13 +356,11 @@ def _move(
         return None, archive_copy(
             lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
         )
-    sidecar = sidecar_is(lab, draft)
     study: dict[str, Any] = {
         "run_name": origin,
         "backup_name": draft.backup_name,
         "entries": listing.entries,
-        # A draft that goes on from a proven copy is of the very same source.
-        "expected": parse_sidecar(sidecar) if sidecar else {},
+        "expected": _proven_checksums(lab, draft),
         "distrusted": distrusted,
         "options": options,
         "progress": progress,
@@ -326,6 +368,19 @@ def _move(
     if archiving:
         return copy_and_archive(lab.source, lab.truenas, lab.bucket, **study)
     return copy_study(lab.source, lab.truenas, **study), None
+
+
+def _proven_checksums(lab: Lab, draft: Record) -> Mapping[str, str]:
+    """What files must hash to that were proven of this study once, unless a person accepted that they changed.
+
+    A draft that goes on from a proven copy is of the very same source; one of another state of the source may have more
+    files or fewer, but those it shares with what was proven are the same.
+    """
+    sidecar = sidecar_is(lab, draft)
+    if sidecar is None and not accepted(draft, str(draft.extra.get(FINGERPRINT_FIELD))):
+        proven = last_proven(lab.ledger.read().history(draft.backup_name))
+        sidecar = sidecar_is(lab, proven) if proven else None
+    return parse_sidecar(sidecar) if sidecar else {}
 
 
 def _read_copy_again(lab: Lab, backup_name: str, listing: Listing | None) -> frozenset[str] | None:
@@ -427,13 +482,14 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
     )
 
 
-def release(lab: Lab, run_name: str, memory: Memory) -> Released:
+def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] = lambda _: None) -> Released:
     """Delete a study's source, if every gate is open at this moment.
 
     Args:
         lab: The lab.
         run_name: The study.
         memory: What was remembered of earlier observations, for the settle time; the time it was hashed counts too.
+        log: Told of work that takes long.
 
     Raises:
         GateError: A gate is closed; the source is kept.
@@ -445,14 +501,18 @@ def release(lab: Lab, run_name: str, memory: Memory) -> Released:
     record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
     trashed = trashed_studies(lab).get(run_name)
     if trashed and not at_source:
-        released = _finish(lab, run_name, record, trashed)
+        released = _finish(lab, run_name, record, trashed, log)
     elif record and record.status is Status.COMPLETE and RELEASE_BEGUN_FIELD in record.extra and not at_source:
         released = Released(0, 0)  # an earlier run deleted it, and was killed before it could say so
     else:
         observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
         listing = read_listing(lab.source, run_name)
-        problems = _object_problems(lab, run_name)
-        if closed := release_gates(observed, record, listing, problems):
+        problems = check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name))
+        objects = tuple(str(problem) for problem in problems)
+        closed = release_gates(observed, record, listing, objects)
+        if record and closed.keys() == {SOURCE_PROVEN}:
+            closed = release_gates(observed, record, listing, objects, _read_source(lab, run_name, listing, log))
+        if closed:
             _take_back(lab, record, problems)
             raise GateError(run_name, closed)
         released = _release_source(lab, run_name, record, listing)
@@ -475,28 +535,40 @@ def _release_source(lab: Lab, run_name: str, record: Record | None, listing: Lis
         raise
 
 
-def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str) -> Released:
+def _read_source(
+    lab: Lab, run_name: str, listing: Listing, log: Callable[[str], None], at: str = ""
+) -> tuple[str, ...]:
+    """Read what is to be deleted and does not look as it did when it was hashed; returns what is not proven of it."""
+    log(
+        f"{run_name} is not as it was when it was hashed (files went, or times changed): all that is left of it, "
+        f"{listing.file_count} files, {listing.total_bytes} bytes, is read again and compared with the sidecar"
+    )
+    checksums = parse_sidecar(lab.truenas.read_file(f"{lab.config.backup_name(run_name)}/{SIDECAR_NAME}"))
+    return tuple(str(problem) for problem in check_source(lab.source, at or run_name, listing.files, checksums))
+
+
+def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: Callable[[str], None]) -> Released:
     """A release that was killed: the same proofs again, the trash in the place of the source."""
     backup_name = lab.config.backup_name(run_name)
     if record is None or record.status is not Status.COMPLETE:
         raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
-    if problems := _object_problems(lab, run_name):
+    if problems := check_archive(lab.truenas, lab.bucket, backup_name):
         _take_back(lab, record, problems)
-        raise GateError(run_name, {"EveryObject": "; ".join(problems[:3])})
+        raise GateError(run_name, {"EveryObject": "; ".join(str(problem) for problem in problems[:3])})
+    listing = read_listing(lab.source, trashed)
+    if not is_as_hashed(record, listing) and (unproven := _read_source(lab, run_name, listing, log, at=trashed)):
+        raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}: {'; '.join(unproven[:3])}{WAY_OUT}"})
     checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
     copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
     return finish_release(lab.source, run_name, trashed, copies)
 
 
-def _object_problems(lab: Lab, run_name: str) -> tuple[str, ...]:
-    return tuple(str(problem) for problem in check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name)))
-
-
-def _take_back(lab: Lab, record: Record | None, problems: tuple[str, ...]) -> None:
-    """Write down that the archive is not what was recorded: by its listing alone the next plan would not repair it."""
+def _take_back(lab: Lab, record: Record | None, problems: Sequence[Problem]) -> None:
+    """Write down that a copy is not what was recorded: by its listing alone the next plan would not repair it."""
     if record and problems:
-        error = ArchiveError(f"no longer proven: {'; '.join(problems[:3])}")
-        append_failure(lab, record, Status.FAILED_S3, error)
+        error = ArchiveError(f"no longer proven: {'; '.join(str(problem) for problem in problems[:3])}")
+        on_nas = any(problem.on_nas for problem in problems)
+        append_failure(lab, record, Status.FAILED_TRUENAS if on_nas else Status.FAILED_S3, error)
 
 
 def _hashed_at(run_name: str, record: Record | None) -> Memory:

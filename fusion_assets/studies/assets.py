@@ -175,7 +175,7 @@ def build_study_assets(
     def source_released(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             try:
-                released = steps.release(here, run_name, _memory(context, run_name))
+                released = steps.release(here, run_name, _memory(context, run_name), context.log.info)
             except GateError as error:
                 yield report.gates_closed(error)
                 raise

@@ -7,7 +7,7 @@ What does not: repairing anything.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ from fusion_assets.transfer.objects import (
     recognised_composites,
 )
 from fusion_assets.transfer.plan import known_proofs
-from fusion_assets.transfer.proof import DOWNLOAD_DECIDES, FileProof, judge_object, multipart_proof
-from resources.storage import Storage
+from fusion_assets.transfer.proof import DOWNLOAD_DECIDES, FileProof, is_archived_time, judge_object, multipart_proof
+from resources.storage import Entry, Storage
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket
@@ -39,10 +39,12 @@ class Problem:
     Attributes:
         path: Relative to the study.
         problem: In words.
+        on_nas: Whether it is the copy that is wrong.
     """
 
     path: str
     problem: str
+    on_nas: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}"
@@ -58,7 +60,8 @@ class _Recorded:
 
     @property
     def missing(self) -> list[Problem]:
-        return [Problem(path, "missing on the NAS") for path in sorted(self.checksums.keys() - self.proofs.keys())]
+        missing = sorted(self.checksums.keys() - self.proofs.keys())
+        return [Problem(path, "missing on the NAS", on_nas=True) for path in missing]
 
 
 def _read_copy(nas: Storage, backup_name: str) -> _Recorded:
@@ -87,9 +90,43 @@ def check_copy(nas: Storage, backup_name: str) -> list[Problem]:
     def check(proof: FileProof, buffer: memoryview) -> None:
         digests = hash_stored(nas, f"{backup_name}/{proof.path}", proof.size, buffer)
         if digests is None or digests[0] != proof.sha256:
-            problems.append(Problem(proof.path, "its bytes on the NAS are not those that were proven"))
+            problems.append(_corrupt(proof.path))
 
     read_side_by_side("check", copy.proofs.values(), check)
+    return sorted(problems, key=lambda problem: problem.path)
+
+
+def _corrupt(path: str) -> Problem:
+    return Problem(path, "its bytes on the NAS are not those that were proven", on_nas=True)
+
+
+def check_source(
+    source: Storage, directory: str, files: Iterable[Entry], checksums: Mapping[str, str]
+) -> list[Problem]:
+    """Read files of a study at the source, and compare them with the sidecar of its copy.
+
+    For a source that does not look as it did when it was hashed: then neither sizes nor times say what its bytes are.
+
+    Args:
+        source: Where they are.
+        directory: Of the study, or of what is left of it in the trash.
+        files: To read, paths relative to it.
+        checksums: The sidecar.
+
+    Returns:
+        What is wrong, sorted by path; empty when every one of them is what was proven.
+
+    Raises:
+        ResourceError: The source failed: unknown, not changed.
+    """
+    problems: list[Problem] = []
+
+    def check(entry: Entry, buffer: memoryview) -> None:
+        digests = hash_stored(source, f"{directory}/{entry.path}", entry.size, buffer)
+        if digests is None or digests[0] != checksums.get(entry.path):
+            problems.append(Problem(entry.path, "its bytes at the source are not those that were proven"))
+
+    read_side_by_side("check", files, check)
     return sorted(problems, key=lambda problem: problem.path)
 
 
@@ -99,6 +136,8 @@ def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Prob
     An object is good if S3 states the size and a checksum that prove it. Where it states none, or one that nobody
     computed before, the object is downloaded, or the composite computed from the NAS copy. One that cannot be
     downloaded because it is in cold storage is not proven.
+
+    A file of the copy that has not the time its object was archived with was written since: it is read, too.
 
     Returns:
         What is wrong, sorted by path; empty when every object and the sidecar, the commit mark, are proven.
@@ -116,7 +155,7 @@ def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Prob
 
     def check(proof: FileProof, buffer: memoryview) -> None:
         if found := looking.problem_of(replace(proof, composite=composites.get(proof.path)), buffer):
-            problems.append(Problem(proof.path, found))
+            problems.append(found)
 
     read_side_by_side("check", copy.proofs.values(), check)
     if not _holds(bucket, object_key(backup_name, SIDECAR_NAME), copy.sidecar):
@@ -142,17 +181,19 @@ class _Looking:
     backup_name: str
     listed: Mapping[str, ListedObject]
 
-    def problem_of(self, proof: FileProof, buffer: memoryview) -> str | None:
-        """What is wrong with the object of a file; None when it is proven."""
+    def problem_of(self, proof: FileProof, buffer: memoryview) -> Problem | None:
+        """What is wrong with a file of the copy that was written again, or with its object; None when it is proven."""
         key = object_key(self.backup_name, proof.path)
         info = self.bucket.head(key) if proof.path in self.listed else None
         verdict = judge_object(info, proof)
-        if info and verdict == "composite unknown" and (part_size := part_size_of(info)):
+        part_size = part_size_of(info) if info and verdict == "composite unknown" else None
+        if info and (part_size or not is_archived_time(info, proof.mtime_ns)):
             path = f"{self.backup_name}/{proof.path}"
             digests = hash_stored(self.nas, path, proof.size, buffer, part_size=part_size)
             if digests is None or digests[0] != proof.sha256:
-                return "its bytes on the NAS are not those that were proven"
-            verdict = judge_object(info, multipart_proof(proof, part_size, digests[1]))
+                return _corrupt(proof.path)
+            if part_size:
+                verdict = judge_object(info, multipart_proof(proof, part_size, digests[1]))
         if verdict in DOWNLOAD_DECIDES:
             verdict = "proven" if download_proves(self.bucket, key, proof.sha256) else "other checksum"
-        return None if verdict == "proven" else f"the object in S3 is not proven: {verdict}"
+        return None if verdict == "proven" else Problem(proof.path, f"the object in S3 is not proven: {verdict}")

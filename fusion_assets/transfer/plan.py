@@ -13,13 +13,11 @@ from fusion_assets.standard.listing import LOCK_NAME, SIDECAR_NAME, is_own_file
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, name_some
 from fusion_assets.transfer.journal import JOURNAL_NAME
 from fusion_assets.transfer.options import TransferOptions
-from fusion_assets.transfer.proof import FileProof
+from fusion_assets.transfer.proof import MTIME_TOLERANCE_NS, FileProof
 from resources.storage import PARTIAL_SUFFIX, Entry
 
 CORRUPT_SUFFIX = f".corrupt{PARTIAL_SUFFIX}"
 """A copy that was found corrupt bears this name until a good one is proven; it never passes as a copy."""
-
-_MTIME_TOLERANCE_NS = 100  # SMB and NTFS keep times in units of 100 ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def wanted_entries(entries: Iterable[Entry]) -> list[Entry]:
 
 def same_file(one: Entry | FileProof, other: Entry | FileProof) -> bool:
     """Whether size and modification time agree, as exactly as any storage keeps them."""
-    return one.size == other.size and abs(one.mtime_ns - other.mtime_ns) <= _MTIME_TOLERANCE_NS
+    return one.size == other.size and abs(one.mtime_ns - other.mtime_ns) <= MTIME_TOLERANCE_NS
 
 
 def plan_copy(

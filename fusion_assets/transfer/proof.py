@@ -24,6 +24,9 @@ METADATA_PART_SIZE = "part-size"
 METADATA_MTIME = "mtime"
 """Metadata of every object: seconds since 1970 with nine decimals, as rclone keeps it."""
 
+MTIME_TOLERANCE_NS = 100
+"""SMB and NTFS keep times in units of 100 ns."""
+
 METADATA_COMPOSITES = "composites-sha256"
 """Metadata of the sidecar object: `composites_digest` of the study when it was proven."""
 
@@ -106,6 +109,20 @@ def object_metadata(proof: FileProof, part_size: int | None = None) -> dict[str,
     if part_size is not None:
         metadata |= {METADATA_SHA256: proof.sha256, METADATA_PART_SIZE: str(part_size)}
     return metadata
+
+
+def is_archived_time(info: ObjectInfo, mtime_ns: int) -> bool:
+    """Whether a file has the time that its object was archived with; False where the object bears none.
+
+    Args:
+        info: What HEAD said of the object.
+        mtime_ns: Of the file.
+    """
+    seconds, _, decimals = info.metadata.get(METADATA_MTIME, "").partition(".")
+    if not (seconds.removeprefix("-").isdecimal() and decimals.isdecimal()):
+        return False
+    archived = int(seconds) * 1_000_000_000 + int(decimals[:9].ljust(9, "0"))
+    return abs(archived - mtime_ns) <= MTIME_TOLERANCE_NS
 
 
 def composites_digest(composites: Iterable[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from fusion_assets.reconcile.conditions import Condition, Name, Status, true
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
-from fusion_assets.reconcile.release import GateError, finish_release, release_gates, release_source
+from fusion_assets.reconcile.release import SOURCE_PROVEN, GateError, finish_release, release_gates, release_source
 from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from resources.errors import AlreadyExistsError, ResourceError
 from resources.local import LocalStorage
@@ -173,17 +173,21 @@ def test_a_condition_that_is_false_or_unknown_closes_its_gate(found) -> None:
     assert set(closed) == {gate.value for gate in RELEASE_GATES if not found[gate].is_true}
 
 
-def test_a_source_that_nobody_hashed_or_observed_like_this_is_kept() -> None:
+def test_a_source_that_nobody_hashed_like_this_is_kept_even_if_it_was_observed_so_a_moment_ago() -> None:
     other = Listing(STUDY, (*LISTING.files, Entry("late.bin", "file", 1, 10**18)))
-    assert set(release_gates(OBSERVED, RECORD, other, ())) == {"SourceUnchanged"}
-    assert set(release_gates(OBSERVED, None, LISTING, ())) == {"SourceUnchanged"}
+    observed = replace(OBSERVED, fingerprint=other.fingerprint())
+    assert set(release_gates(observed, RECORD, other, ())) == {SOURCE_PROVEN}
+    assert set(release_gates(OBSERVED, None, LISTING, ())) == {SOURCE_PROVEN}
+    assert set(release_gates(OBSERVED, None, LISTING, (), ())) == {SOURCE_PROVEN}
 
 
-def test_a_source_that_lost_a_file_may_go_only_as_it_was_observed() -> None:
+def test_a_source_that_lost_a_file_may_go_only_when_what_is_left_of_it_was_read_again() -> None:
     more = Listing(STUDY, (*LISTING.files, Entry("lost.bin", "file", 1, 10**18)))
     recorded = record(extra={FINGERPRINT_FIELD: more.fingerprint()})
-    assert release_gates(OBSERVED, recorded, LISTING, ()) == {}
-    assert set(release_gates(replace(OBSERVED, fingerprint="another"), recorded, LISTING, ())) == {"SourceUnchanged"}
+    assert set(release_gates(OBSERVED, recorded, LISTING, ())) == {SOURCE_PROVEN}
+    assert release_gates(OBSERVED, recorded, LISTING, (), ()) == {}
+    closed = release_gates(OBSERVED, recorded, LISTING, (), ("a.xpd: other bytes",))
+    assert "a.xpd: other bytes" in closed[SOURCE_PROVEN]
 
 
 def test_what_was_left_out_of_the_archive_and_what_s3_does_not_prove_keep_the_source() -> None:
