@@ -145,7 +145,7 @@ def _tls(settings: Settings, scheme: str) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=bundle)
     except OSError as error:
-        raise ValueError(f"ca_bundle {bundle}: {error}") from error
+        raise ValueError(f"the certificate authorities in {bundle} cannot be read: {error}") from error
 
 
 def _proxy(url: str) -> str | None:
