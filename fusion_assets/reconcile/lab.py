@@ -151,11 +151,18 @@ def check_truenas(lab: Lab) -> None:
             f"the ledger at {lab.ledger.location} lacks records of {', '.join(lost)} that its mirror in S3 has: its "
             f"files were lost, cut or edited | hint: `fusion manifest restore` {way_out}"
         )
-    _check_copies_there(lab)
+    check_copies_there(lab)
 
 
-def _check_copies_there(lab: Lab) -> None:
-    """Refuse a NAS without a trace of us: neither our folders, nor one of the copies the ledger knows."""
+def check_copies_there(lab: Lab) -> None:
+    """Refuse a NAS without a trace of us: neither our folders, nor one of the copies the ledger knows.
+
+    Args:
+        lab: The lab, its ledger seen to be there.
+
+    Raises:
+        NotMountedError: There is none.
+    """
     if lab.ledger_is_on_truenas:
         return  # it was read just now, or is to be made; S3 mirrors none that is not there
     records = lab.ledger.read().records.values()

@@ -36,6 +36,7 @@ from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     Lab,
+    check_copies_there,
     check_places,
     check_truenas,
     is_at_source,
@@ -81,7 +82,8 @@ from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
-from resources.errors import NotFoundError, ResourceError
+from resources.errors import NotFoundError, ResourceError, UnavailableError
+from resources.storage import Entry
 
 
 class InvalidStudyError(Exception):
@@ -207,7 +209,7 @@ def transfer(
         TransferError: The copy failed; the ledger says ``failed_truenas``.
         ResourceError: A place failed; the ledger says which.
     """
-    check_truenas(lab)
+    _check_truenas(lab, lab.config.backup_name(run_name), copying=copying)
     origin = _origin(lab, run_name) if copying else None
     listing = read_listing(lab.source, origin) if origin else None
     if listing and origin == run_name:
@@ -243,6 +245,30 @@ def transfer(
     elif not says_complete(lab, proven):
         append_once(lab, proven)
     return done
+
+
+def _check_truenas(lab: Lab, backup_name: str, *, copying: bool) -> None:
+    """See that the NAS is there and its ledger whole; a copy may be made even while S3 cannot be asked about that.
+
+    Data that has left the instrument's disk is worth more than waiting, and nothing proven can be written over: there
+    is no finished copy, or the ledger vouches for it, and so knows this study.
+    """
+    try:
+        check_truenas(lab)
+    except UnavailableError:
+        if not (copying and lab.ledger.exists()):
+            raise
+        check_copies_there(lab)
+        is_finished = any(entry.path == f"{backup_name}/{SIDECAR_NAME}" for entry in _held(lab, backup_name))
+        if is_finished and not vouches_for_copy(lab, backup_name):
+            raise
+
+
+def _held(lab: Lab, backup_name: str) -> list[Entry]:
+    try:
+        return lab.truenas.list(backup_name)
+    except NotFoundError:
+        return []
 
 
 def _twins(lab: Lab, run_name: str) -> list[str]:
