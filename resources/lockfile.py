@@ -24,6 +24,7 @@ from resources.storage import Storage
 # How often a taken lock is tried again: soon at first (most are held for milliseconds), then without hammering a NAS.
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 0.5
+_EMPTY_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,10 @@ def take(storage: Storage, lock: Lock) -> None:
         except AlreadyExistsError:
             holder = read_lock(storage, lock.path)
         else:
-            return
+            # A process that is stopped between creating the file and writing it comes back to find it taken over.
+            holder = read_lock(storage, lock.path)
+            if holder is not None and holder.content == lock.content:
+                return
         if holder is not None:
             state = describe(holder, datetime.now(UTC))
             location = storage.location(lock.path)
@@ -229,7 +233,8 @@ def take_over(storage: Storage, dead: Lock) -> bool:
     Returns:
         Whether this call did it.
     """
-    grave = f"{dead.path}.dead-{hashlib.sha256(dead.content).hexdigest()[:16]}"
+    identity = dead.content or str(dead.started_at).encode()
+    grave = f"{dead.path}.dead-{hashlib.sha256(identity).hexdigest()[:16]}"
     try:
         storage.rename(dead.path, grave)
     except (NotFoundError, AlreadyExistsError, HeldOpenError):
@@ -248,11 +253,19 @@ def take_over(storage: Storage, dead: Lock) -> bool:
 def _wait_and_take(storage: Storage, lock: Lock, patience: float) -> None:
     deadline = time.monotonic() + patience
     pause = _FIRST_PAUSE_SECONDS
+    empty: tuple[Lock, float] | None = None  # a lock without a word in it, and since when it was seen
     while True:
         try:
             take(storage, lock)
         except LockHeldError as held:
-            if patience and held.state.alive is False and take_over(storage, held.state.lock):
+            holder, now = held.state.lock, time.monotonic()
+            if holder.content:
+                empty = None
+            elif empty is None or empty[0] != holder:
+                empty = holder, now
+            # Its owner was killed between creating the file and writing it, which takes a millisecond.
+            is_nobodys = empty is not None and now - empty[1] >= _EMPTY_SECONDS
+            if patience and (held.state.alive is False or is_nobodys) and take_over(storage, holder):
                 continue
             if time.monotonic() >= deadline:
                 raise

@@ -229,8 +229,12 @@ def test_who_is_patient_gets_the_lock_when_it_is_free(storage):
 
 def test_a_lock_that_goes_away_between_two_looks_is_taken(disk):
     class Vanishing(LocalStorage):
+        vanishes = True
+
         def read_file(self, path: str, *, uncached: bool = False) -> bytes:
-            (disk / NAME).unlink(missing_ok=True)
+            if self.vanishes:
+                self.vanishes = False
+                (disk / NAME).unlink(missing_ok=True)
             return super().read_file(path, uncached=uncached)
 
     take(LocalStorage(disk), new_lock(NAME))
@@ -307,3 +311,20 @@ def test_two_processes_are_never_inside_together(disk):
     processes = [subprocess.Popen([sys.executable, "-c", COUNTER, str(disk)]) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert (disk / "counter").read_text() == "120"
+
+
+def test_a_lock_whose_owner_was_killed_before_it_wrote_a_word_is_taken_over_by_who_waits(tmp_path):
+    storage = LocalStorage(tmp_path)
+    for _ in range(2):  # the second time, too: what the first left behind is not in the way
+        (tmp_path / "ledger.lock").touch()
+        with hold(storage, new_lock("ledger.lock", with_process=True), patience=15):
+            assert read_lock(storage, "ledger.lock").pid == os.getpid()
+        assert not (tmp_path / "ledger.lock").exists()
+
+
+def test_a_lock_without_a_word_is_never_broken_by_who_does_not_wait(tmp_path):
+    storage = LocalStorage(tmp_path)
+    (tmp_path / "study.lock").touch()
+    with pytest.raises(LockHeldError, match="damaged"), hold(storage, new_lock("study.lock")):
+        pass
+    assert (tmp_path / "study.lock").exists()
