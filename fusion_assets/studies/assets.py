@@ -17,7 +17,8 @@ import dagster as dg
 
 from fusion_assets.config import Config
 from fusion_assets.partitions import run_name_of, studies
-from fusion_assets.reconcile import steps
+from fusion_assets.reconcile import releasing, steps
+from fusion_assets.reconcile.errors import PERMANENT_ERRORS
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.locking import locked
@@ -175,7 +176,7 @@ def build_study_assets(
     def source_released(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             try:
-                released = steps.release(here, run_name, _memory(context, run_name), context.log.info)
+                released = releasing.release(here, run_name, _memory(context, run_name), context.log.info)
             except GateError as error:
                 yield report.gates_closed(error)
                 raise
@@ -221,7 +222,7 @@ def _working(
         if context.retry_number < _RETRIES:
             context.log.warning(f"{run_name}: {described(error)}; trying again in {retry_seconds:.0f} s")
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
-    except (ResourceError, GateError, *steps.PERMANENT_ERRORS) as error:
+    except (ResourceError, GateError, *PERMANENT_ERRORS) as error:
         raise dg.Failure(described(error), allow_retries=False) from error
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.manifest.record import Record, Status
-from fusion_assets.reconcile import steps
+from fusion_assets.reconcile import releasing, steps
 from fusion_assets.reconcile.entries import vouches_for_copy
+from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
 from fusion_assets.reconcile.lab import TRASH, Lab, create_ledger
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.release import GateError
-from fusion_assets.reconcile.steps import InvalidStudyError, LedgerError, Transferred
+from fusion_assets.reconcile.steps import Transferred
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
@@ -299,7 +300,7 @@ def test_complete_is_written_once_and_the_mirror_follows(proven, lab):
 
 
 def test_a_release_is_written_down_and_deletes_only_the_source(complete, lab):
-    released = steps.release(complete, STUDY, {})
+    released = releasing.release(complete, STUDY, {})
     assert released.file_count == len(lab.originals)
     assert not lab.study.exists()
     assert latest(complete).source_deleted_at is not None
@@ -308,7 +309,7 @@ def test_a_release_is_written_down_and_deletes_only_the_source(complete, lab):
 
 
 def test_a_failed_repair_of_a_released_study_does_not_forget_that_its_copies_are_the_only_ones(complete, lab):
-    steps.release(complete, STUDY, {})
+    releasing.release(complete, STUDY, {})
     released = latest(complete).source_deleted_at
     assert released is not None
     path = lab.path_of("focus003.bin")
@@ -337,7 +338,7 @@ def test_a_failed_repair_of_a_released_study_does_not_forget_that_its_copies_are
 
 def test_a_released_study_that_came_back_to_the_source_is_not_released_any_more(complete, lab):
     shutil.copytree(lab.study, lab.folder / "kept")
-    steps.release(complete, STUDY, {})
+    releasing.release(complete, STUDY, {})
     (lab.copy / lab.path_of("focus003.bin")).unlink()
     with pytest.raises(CorruptCopyError):
         transfer(complete, copying=False)
@@ -349,9 +350,9 @@ def test_a_released_study_that_came_back_to_the_source_is_not_released_any_more(
 
 def test_a_release_killed_before_it_was_recorded_is_recorded_by_the_next_look(complete, lab, monkeypatch):
     with monkeypatch.context() as killed:
-        killed.setattr(steps, "release_source", then_killed(steps.release_source))
+        killed.setattr(releasing, "release_source", then_killed(releasing.release_source))
         with pytest.raises(KeyboardInterrupt):
-            steps.release(complete, STUDY, {})
+            releasing.release(complete, STUDY, {})
     assert not lab.study.exists()
     assert not lab.trashed()
     assert latest(complete).source_deleted_at is None
@@ -372,9 +373,9 @@ def then_killed(step):
 
 
 def test_a_release_that_put_the_study_back_leaves_no_trace_of_one(complete, lab, monkeypatch):
-    monkeypatch.setattr(steps, "release_source", lambda *_: raise_gate())
+    monkeypatch.setattr(releasing, "release_source", lambda *_: raise_gate())
     with pytest.raises(GateError):
-        steps.release(complete, STUDY, {})
+        releasing.release(complete, STUDY, {})
     assert "release_begun_at" in lab.ledger()[-2]
     assert "release_begun_at" not in lab.ledger()[-1]
 
@@ -388,7 +389,7 @@ def test_a_source_that_is_not_mounted_does_not_look_released(complete, lab):
     lab.source.rename(lab.folder / "the real source")
     lab.source.mkdir()
     with pytest.raises(NotMountedError):
-        steps.release(complete, STUDY, {})
+        releasing.release(complete, STUDY, {})
 
 
 @pytest.mark.parametrize("lost", ["share", "month"])
@@ -406,7 +407,7 @@ def test_no_step_writes_or_deletes_anything_where_the_ledger_is_not(complete, la
         lambda: transfer(complete),
         lambda: transfer(complete, copying=False),
         lambda: steps.record_entry(complete, STUDY),
-        lambda: steps.release(complete, STUDY, {}),
+        lambda: releasing.release(complete, STUDY, {}),
     ):
         with pytest.raises(NotMountedError, match="fusion manifest restore"):
             step()
@@ -428,7 +429,7 @@ def test_a_share_that_drops_in_the_middle_of_a_copy_leaves_no_ledger_in_its_moun
 
 def test_a_study_that_is_not_recorded_as_complete_is_not_released(proven, lab):
     with pytest.raises(GateError, match="Recorded"):
-        steps.release(proven, STUDY, {})
+        releasing.release(proven, STUDY, {})
     assert lab.study.is_dir()
 
 
@@ -441,7 +442,7 @@ def test_an_object_that_is_not_what_was_recorded_keeps_the_source_and_takes_the_
         (lab.source / TRASH).mkdir()
         lab.study.rename(lab.source / TRASH / f"{STUDY}@20260301T000000000000")
     with pytest.raises(GateError, match=Path(path).name):
-        steps.release(complete, STUDY, {})
+        releasing.release(complete, STUDY, {})
     assert latest(complete).status is Status.FAILED_S3
     assert latest(complete).s3_verified_at is None
     assert_kept(lab)
@@ -457,7 +458,7 @@ def test_a_release_from_the_trash_needs_a_complete_record(proven, lab):
     (lab.source / TRASH).mkdir()
     lab.study.rename(lab.source / TRASH / f"{STUDY}@20260301T000000000000")
     with pytest.raises(GateError, match="does not say complete"):
-        steps.release(proven, STUDY, {})
+        releasing.release(proven, STUDY, {})
     assert_kept(lab)
 
 

@@ -1,0 +1,89 @@
+"""What a step refuses to write over, looked up at that moment, whoever asked for the step.
+
+What belongs here: looking, and raising. What does not: the rules themselves, which are pure (`overwrite`).
+"""
+
+from __future__ import annotations
+
+from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.errors import InvalidStudyError
+from fusion_assets.reconcile.lab import (
+    Lab,
+    source_studies,
+    trashed_studies,
+)
+from fusion_assets.reconcile.observe import read_copy, twins_of
+from fusion_assets.reconcile.overwrite import (
+    archived_elsewhere,
+    last_proven,
+    name_taken,
+    proven_otherwise,
+    recorded_elsewhere,
+    source_changed,
+    trash_changed,
+)
+from fusion_assets.standard.listing import Listing
+
+
+def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
+    """Never write one study over another, nor changed files over proven ones.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        listing: Its directory at the source.
+
+    Raises:
+        InvalidStudyError: That would happen; the message says with what, and the way out.
+        ResourceError: A place cannot be asked.
+    """
+    backup_name, fingerprint = lab.config.backup_name(run_name), listing.fingerprint()
+    view = lab.ledger.read()
+    record = view.records.get(backup_name)
+    in_trash = run_name in trashed_studies(lab)
+    taken = name_taken(record, run_name, fingerprint, in_trash=in_trash)
+    if taken := taken or archived_elsewhere(_elsewhere(view, run_name, backup_name), fingerprint):
+        raise InvalidStudyError(taken)
+    proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
+    if proven and (changed := source_changed(proven, listing, read_copy(lab, backup_name))):
+        raise InvalidStudyError(changed)
+    if twins := find_twins(lab, run_name):
+        raise InvalidStudyError(
+            f"it would become one with {', '.join(twins)} at the destinations | hint: rename one of them"
+        )
+
+
+def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:
+    """The same for a study whose release was begun.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        listing: Its directory in the trash.
+
+    Raises:
+        InvalidStudyError: As for `refuse_overwriting`.
+        ResourceError: A place cannot be asked.
+    """
+    view, backup_name = lab.ledger.read(), lab.config.backup_name(run_name)
+    elsewhere = None if backup_name in view.records else _elsewhere(view, run_name, backup_name)
+    if taken := archived_elsewhere(elsewhere):
+        raise InvalidStudyError(taken)
+    proven = last_proven(view.history(backup_name))
+    if proven and (changed := trash_changed(proven, listing, read_copy(lab, backup_name))):
+        raise InvalidStudyError(changed)
+
+
+def _elsewhere(view: LedgerView, run_name: str, backup_name: str) -> Record | None:
+    return recorded_elsewhere((r for r in view.records.values() if r.run_name == run_name), backup_name)
+
+
+def find_twins(lab: Lab, run_name: str) -> list[str]:
+    """The studies at the source that would become one with this one at the destinations, by alias or by case.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+    """
+    return twins_of(lab, source_studies(tuple(lab.source.list()))).get(run_name, [])

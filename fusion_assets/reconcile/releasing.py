@@ -1,0 +1,141 @@
+"""The last step of a study, ``source_released``: every gate looked at again, the ledger told before and after.
+
+What belongs here: observing for the gates, finishing what a crash broke off, what the ledger says of it. What does not:
+the gates' rules and the deletion itself (`release`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.entries import (
+    append,
+    append_failure,
+)
+from fusion_assets.reconcile.idle import Memory, Observation
+from fusion_assets.reconcile.judge import SIDECAR_FIELD
+from fusion_assets.reconcile.lab import (
+    Lab,
+    check_places,
+    is_at_source,
+    trashed_studies,
+)
+from fusion_assets.reconcile.observe import observe_study
+from fusion_assets.reconcile.overwrite import (
+    FINGERPRINT_FIELD,
+    RELEASE_BEGUN_FIELD,
+)
+from fusion_assets.reconcile.release import (
+    SOURCE_PROVEN,
+    TRASH_PROVEN,
+    WAY_OUT,
+    GateError,
+    Released,
+    finish_release,
+    is_as_hashed,
+    release_gates,
+    release_source,
+)
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
+from fusion_assets.transfer.check import Problem, check_archive, check_source
+from fusion_assets.transfer.errors import ArchiveError
+from fusion_assets.transfer.sidecar import parse_sidecar
+
+
+def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] = lambda _: None) -> Released:
+    """Delete a study's source, if every gate is open at this moment.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        memory: What was remembered of earlier observations, for the settle time; the time it was hashed counts too.
+        log: Told of work that takes long.
+
+    Raises:
+        GateError: A gate is closed; the source is kept.
+        ResourceError: A place could not be asked, or refused.
+    """
+    at_source = is_at_source(lab, run_name)
+    if not at_source:
+        check_places(lab)  # a source that is not mounted holds no study either; one that is there is observed below
+    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    trashed = trashed_studies(lab).get(run_name)
+    if trashed and not at_source:
+        released = _finish(lab, run_name, record, trashed, log)
+    elif record and record.status is Status.COMPLETE and RELEASE_BEGUN_FIELD in record.extra and not at_source:
+        released = Released(0, 0)  # an earlier run deleted it, and was killed before it could say so
+    else:
+        observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
+        listing = read_listing(lab.source, run_name)
+        problems = check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name))
+        objects = tuple(str(problem) for problem in problems)
+        closed = release_gates(observed, record, listing, objects)
+        if record and closed.keys() == {SOURCE_PROVEN}:
+            closed = release_gates(observed, record, listing, objects, _read_source(lab, run_name, listing, log))
+        if closed:
+            _take_back(lab, record, problems)
+            raise GateError(run_name, closed)
+        released = _release_source(lab, run_name, record, listing)
+    if record is None:  # no gate is open without a record
+        return released
+    extra = {name: value for name, value in record.extra.items() if name != RELEASE_BEGUN_FIELD}
+    append(lab, replace(record, source_deleted_at=datetime.now(UTC), extra=extra))
+    return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
+
+
+def _release_source(lab: Lab, run_name: str, record: Record | None, listing: Listing) -> Released:
+    """Delete the source, after the ledger says that this begins: a run killed at its end leaves no other trace."""
+    if record:
+        append(lab, replace(record, extra={**record.extra, RELEASE_BEGUN_FIELD: datetime.now(UTC).isoformat()}))
+    try:
+        return release_source(lab.source, run_name, listing)
+    except GateError:
+        if record:
+            append(lab, record)  # it was put back
+        raise
+
+
+def _read_source(
+    lab: Lab, run_name: str, listing: Listing, log: Callable[[str], None], at: str = ""
+) -> tuple[str, ...]:
+    """Read what is to be deleted and does not look as it did when it was hashed; returns what is not proven of it."""
+    log(
+        f"{run_name} is not as it was when it was hashed (files went, or times changed): all that is left of it, "
+        f"{listing.file_count} files, {listing.total_bytes} bytes, is read again and compared with the sidecar"
+    )
+    checksums = parse_sidecar(lab.truenas.read_file(f"{lab.config.backup_name(run_name)}/{SIDECAR_NAME}"))
+    return tuple(str(problem) for problem in check_source(lab.source, at or run_name, listing.files, checksums))
+
+
+def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: Callable[[str], None]) -> Released:
+    """A release that was killed: the same proofs again, the trash in the place of the source."""
+    backup_name = lab.config.backup_name(run_name)
+    if record is None or record.status is not Status.COMPLETE:
+        raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
+    if problems := check_archive(lab.truenas, lab.bucket, backup_name):
+        _take_back(lab, record, problems)
+        raise GateError(run_name, {"EveryObject": "; ".join(str(problem) for problem in problems[:3])})
+    listing = read_listing(lab.source, trashed)
+    if not is_as_hashed(record, listing) and (unproven := _read_source(lab, run_name, listing, log, at=trashed)):
+        raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}: {'; '.join(unproven[:3])}{WAY_OUT}"})
+    checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
+    copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
+    return finish_release(lab.source, run_name, trashed, copies)
+
+
+def _take_back(lab: Lab, record: Record | None, problems: Sequence[Problem]) -> None:
+    """Write down that a copy is not what was recorded: by its listing alone the next plan would not repair it."""
+    if record and problems:
+        error = ArchiveError(f"no longer proven: {'; '.join(str(problem) for problem in problems[:3])}")
+        on_nas = any(problem.on_nas for problem in problems)
+        append_failure(lab, record, Status.FAILED_TRUENAS if on_nas else Status.FAILED_S3, error)
+
+
+def _hashed_at(run_name: str, record: Record | None) -> Memory:
+    """The moment the study was hashed is an observation of it, too."""
+    if record is None or record.started_at is None or FINGERPRINT_FIELD not in record.extra:
+        return {}
+    return {run_name: Observation(str(record.extra[FINGERPRINT_FIELD]), record.started_at)}
