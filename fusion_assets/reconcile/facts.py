@@ -80,7 +80,7 @@ class StudyFacts:
     Attributes:
         trash: What a release that did not finish has left of its source in the trash.
         last_event: The last record of the study, even one that does not count because an earlier one is complete.
-        last_complete: The last record that says complete, whatever was begun or failed after it.
+        last_proven: The last record that says that it was proven in both places, whatever was begun or failed after it.
         elsewhere: A record of a study of the same name at the source under another backup name: an alias came or went.
         mirrored: Whether the ledger's mirror in S3 holds its latest record.
     """
@@ -94,6 +94,6 @@ class StudyFacts:
     record: Record | Unseen | None
     trash: Listing | Unseen | None = None
     last_event: Record | None = None
-    last_complete: Record | None = None
+    last_proven: Record | None = None
     elsewhere: Record | None = None
     mirrored: bool | Unseen = True

@@ -133,7 +133,7 @@ def _trash_validated(facts: StudyFacts) -> Condition:
     if facts.record is None and (taken := archived_elsewhere(facts.elsewhere)):
         return false(NAME_TAKEN, taken)
     copy = facts.copy if isinstance(facts.copy, CopyFacts) else None
-    changed = trash_changed(facts.last_complete, facts.trash, copy) if facts.last_complete else None
+    changed = trash_changed(facts.last_proven, facts.trash, copy) if facts.last_proven else None
     return false(SOURCE_CHANGED, changed) if changed else true("NotAtSource")
 
 
@@ -162,7 +162,7 @@ def _said_invalid(event: Record | None, source: SourceFacts) -> str:
 
 
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
-    proven, copy = proven_otherwise(facts.last_complete, record, source.observation.fingerprint), facts.copy
+    proven, copy = proven_otherwise(facts.last_proven, record, source.observation.fingerprint), facts.copy
     if proven is None:
         return None
     if isinstance(copy, Unseen):

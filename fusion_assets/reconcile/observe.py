@@ -61,7 +61,7 @@ class _Surroundings:
 
     view: LedgerView
     last_events: Mapping[str, Record]
-    last_complete: Mapping[str, Record]
+    last_proven: Mapping[str, Record]
     by_run_name: Mapping[str, list[Record]]
     at_source: frozenset[str]
     twins: Mapping[str, list[str]]
@@ -154,7 +154,7 @@ def _look_around(lab: Lab, now: datetime, *, only: str | None = None) -> _Surrou
     return _Surroundings(
         view=view,
         last_events={record.backup_name: record for _, record in view.events},
-        last_complete={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
+        last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
         by_run_name=by_run_name,
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source),
@@ -266,7 +266,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
         record=record,
         trash=_attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         last_event=around.last_events.get(backup_name),
-        last_complete=around.last_complete.get(backup_name),
+        last_proven=around.last_proven.get(backup_name),
         elsewhere=recorded_elsewhere(around.by_run_name.get(run_name, ()), backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )

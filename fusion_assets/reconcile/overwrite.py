@@ -127,7 +127,7 @@ def proven_otherwise(proven: Record | None, record: Record | None, fingerprint: 
     """The record to compare a source with, file by file; None if it is as it was proven, or as a person accepted it.
 
     Args:
-        proven: The last record of it that says ``complete``; None if it never was.
+        proven: What `last_proven` gives of it; None if it never was proven.
         record: The ledger's record of it now.
         fingerprint: Of its listing.
     """
@@ -144,7 +144,7 @@ def changed_files(proven: Record, listing: Listing, copy: CopyFacts) -> tuple[st
     differs, those whose copy is missing are suspected: something changed, and nothing shows that it was not they.
 
     Args:
-        proven: The last record that says ``complete``.
+        proven: What `last_proven` gives of it.
         listing: The study at the source.
         copy: Its copy on the NAS, with its sidecar.
     """
@@ -160,7 +160,7 @@ def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> 
     """Why a source that differs from what was proven must not be copied before a person has looked; None if it may.
 
     Args:
-        proven: The last record that says ``complete``.
+        proven: What `last_proven` gives of it.
         listing: The study at the source.
         copy: Its copy on the NAS; None when there is none.
     """
@@ -186,7 +186,7 @@ def trash_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> s
     whoever copies a file compares them with the sidecar.
 
     Args:
-        proven: The last record that says ``complete``.
+        proven: What `last_proven` gives of it.
         listing: What is in the trash.
         copy: The copy on the NAS; None when there is none.
     """

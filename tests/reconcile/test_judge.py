@@ -266,7 +266,7 @@ def test_a_study_is_not_archived_over_one_of_its_name_that_lies_half_deleted_in_
 
 def test_a_file_that_changed_in_the_trash_is_said_to_have_and_nothing_is_copied_from_there() -> None:
     files = (replace(FILES[0], size=11), FILES[1])
-    facts = {"source": None, "trash": Listing(f"{STUDY}@20260301", files), "last_complete": RECORD}
+    facts = {"source": None, "trash": Listing(f"{STUDY}@20260301", files), "last_proven": RECORD}
     study = judged(**facts)
     condition = study.conditions[Name.VALIDATED]
     assert condition.reason == SOURCE_CHANGED
@@ -279,7 +279,7 @@ def test_a_file_that_changed_in_the_trash_is_said_to_have_and_nothing_is_copied_
 
 def test_damage_on_the_nas_is_not_taken_for_a_change_in_the_trash() -> None:
     cut = {**COPY.files, FILES[0].path: replace(FILES[0], size=3)}
-    facts = {"source": None, "trash": SOURCE.listing, "copy": replace(COPY, files=cut), "last_complete": RECORD}
+    facts = {"source": None, "trash": SOURCE.listing, "copy": replace(COPY, files=cut), "last_proven": RECORD}
     assert reason(Name.VALIDATED, **facts)[0] is Status.TRUE
     assert Step.TRUENAS_COPY in plan_study(Desired(delete_source=True), judged(**facts)).actions
 

@@ -78,7 +78,7 @@ def facts(proven: Files, source: Files, copy: Files | None = None, **changes: ob
         copy=CopyFacts(proven if copy is None else copy, checksums, SIDECAR),
         archive=ArchiveFacts({p: e.size for p, e in proven.items()}, hashlib.sha256(SIDECAR).hexdigest()),
         record=complete(proven),
-        last_complete=complete(proven),
+        last_proven=complete(proven),
     )
     return replace(study, **changes)
 
@@ -137,11 +137,11 @@ def test_a_person_accepts_one_state_of_the_source_and_no_later_one(proven, data)
     source = {path: resized(one) if path in changed else one for path, one in proven.items()}
     seen = Listing(NAME, tuple(source.values())).fingerprint()
     accepted = complete(proven, extra={**complete(proven).extra, ACCEPTED_FIELD: seen})
-    study = facts(proven, source, record=accepted, last_complete=accepted)
+    study = facts(proven, source, record=accepted, last_proven=accepted)
     assert not refused(study)
     assert plan_study(Desired(delete_source=True), judged(study)).actions
     later = {path: touched(one) for path, one in source.items()}
-    assert refused(facts(proven, later, record=accepted, last_complete=accepted))
+    assert refused(facts(proven, later, record=accepted, last_proven=accepted))
 
 
 @pytest.mark.parametrize("status", [s for s in LedgerStatus if s is not LedgerStatus.COMPLETE])
@@ -157,7 +157,7 @@ def test_a_study_that_was_never_complete_is_still_being_written() -> None:
     proven = {"a.bin": entry("a.bin")}
     unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None, s3_verified_at=None)
     source = {"a.bin": resized(proven["a.bin"])}
-    assert not refused(facts(proven, source, record=unfinished, last_complete=last_proven([unfinished])))
+    assert not refused(facts(proven, source, record=unfinished, last_proven=last_proven([unfinished])))
 
 
 def test_what_was_proven_counts_even_if_the_run_was_killed_before_it_said_complete() -> None:
@@ -165,7 +165,7 @@ def test_what_was_proven_counts_even_if_the_run_was_killed_before_it_said_comple
     killed = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None)
     begun = replace(killed, truenas_verified_at=None, s3_verified_at=None)
     source = {"a.bin": resized(proven["a.bin"])}
-    assert refused(facts(proven, source, record=begun, last_complete=last_proven([killed, begun])))
+    assert refused(facts(proven, source, record=begun, last_proven=last_proven([killed, begun])))
 
 
 @pytest.mark.parametrize("trace", [RELEASED_FIELD, RELEASE_BEGUN_FIELD])
@@ -217,6 +217,6 @@ def test_changes_accepted_after_the_copy_was_evicted_bring_a_copy_back() -> None
 def test_a_record_without_a_fingerprint_is_compared_file_by_file() -> None:
     proven = {"a.bin": entry("a.bin"), "b.bin": entry("b.bin")}
     adopted = complete(proven, extra={})
-    assert not refused(facts(proven, {**proven, "c.bin": entry("c.bin")}, record=adopted, last_complete=adopted))
+    assert not refused(facts(proven, {**proven, "c.bin": entry("c.bin")}, record=adopted, last_proven=adopted))
     source = {**proven, "b.bin": touched(proven["b.bin"])}
-    assert refused(facts(proven, source, record=adopted, last_complete=adopted))
+    assert refused(facts(proven, source, record=adopted, last_proven=adopted))
