@@ -12,7 +12,7 @@ import argparse
 
 from fusion_assets.config import BackupSection, S3Section
 from fusion_assets.standard.listing import read_listing
-from fusion_assets.transfer import TransferOptions, copy_and_archive
+from fusion_assets.transfer import Study, TransferOptions, copy_and_archive
 from resources.local import LocalStorage
 from resources.s3 import S3Bucket
 
@@ -31,9 +31,7 @@ def main() -> None:
         source,
         LocalStorage(arguments.nas),
         bucket,
-        run_name=arguments.study,
-        backup_name=arguments.study,
-        entries=read_listing(source, arguments.study).entries,
+        Study(arguments.study, arguments.study, read_listing(source, arguments.study).entries),
         options=TransferOptions(part_size=arguments.part_size_mib << 20, workers=arguments.max_workers),
     )
     if archive.error:

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
@@ -52,6 +51,7 @@ from fusion_assets.transfer.errors import CorruptCopyError, TransferError
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
+from fusion_assets.transfer.session import Study
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
 from resources.errors import NotFoundError, ResourceError
 
@@ -244,18 +244,10 @@ def _move(
         return None, archive_copy(
             lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
         )
-    study: dict[str, Any] = {
-        "run_name": origin,
-        "backup_name": draft.backup_name,
-        "entries": listing.entries,
-        "expected": proven_checksums(lab, draft),
-        "distrusted": distrusted,
-        "options": options,
-        "progress": progress,
-    }
+    study = Study(origin, draft.backup_name, listing.entries, proven_checksums(lab, draft), distrusted)
     if archiving:
-        return copy_and_archive(lab.source, lab.truenas, lab.bucket, **study)
-    return copy_study(lab.source, lab.truenas, **study), None
+        return copy_and_archive(lab.source, lab.truenas, lab.bucket, study, options=options, progress=progress)
+    return copy_study(lab.source, lab.truenas, study, options=options, progress=progress), None
 
 
 def refuse_unarchived(done: Transferred) -> None:

@@ -8,6 +8,7 @@ from fusion_assets.transfer.check import Problem, check_archive, check_copy
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.proof import FileProof
+from fusion_assets.transfer.session import Study
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "CopyOutcome",
     "FileProof",
     "Problem",
+    "Study",
     "TransferOptions",
     "archive_copy",
     "check_archive",

@@ -6,7 +6,7 @@ What belongs here: opening and ending that. What does not: any step of the work.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from fusion_assets.transfer.progress import Meter, ProgressSink
 from fusion_assets.transfer.proof import FileProof
 from fusion_assets.transfer.upload import Archive
 from resources.errors import ResourceError, StorageFullError
-from resources.storage import PARTIAL_SUFFIX, Storage
+from resources.storage import PARTIAL_SUFFIX, Entry, Storage
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket
@@ -32,21 +32,37 @@ _COPY_SHARE = 4  # of the memory, one part in four is for copying, the rest for 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study and the places it moves between.
+    """A study that is to be copied, archived, or both.
+
+    Attributes:
+        run_name: Its directory at the source; empty when only its NAS copy is archived.
+        backup_name: Its directory on the NAS, and what its keys begin with.
+        entries: Its listing, paths relative to it: what is copied, and what it must still be afterwards.
+        expected: SHA-256 in hex by path, where the source is known to be unchanged since these were proven: then a file
+            with other bytes has rotted, and must not replace what was proven.
+        distrusted: Files whose copy was found not to be what its sidecar says: they are copied again.
+    """
+
+    run_name: str
+    backup_name: str
+    entries: Sequence[Entry]
+    expected: Mapping[str, str] = field(default_factory=dict)
+    distrusted: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a study moves between.
 
     Attributes:
         source: Where it is; None when only its NAS copy is archived.
         nas: Where the copy is, or goes.
         bucket: Where the objects go; None when it is only copied.
-        run_name: Its directory at the source.
-        backup_name: Its directory on the NAS, and what its keys begin with.
     """
 
     source: Storage | None
     nas: Storage
     bucket: S3Bucket | None
-    run_name: str
-    backup_name: str
 
 
 @dataclass(slots=True)
@@ -54,14 +70,15 @@ class Session:
     """One transfer.
 
     Attributes:
-        study: What is moved, and between which places.
+        places: Where it moves between.
+        study: What is moved.
         archive: The S3 side; None when only the copy is wanted.
-        expected: SHA-256 in hex by path, of files that must still be what was proven before.
         proofs: Every file proven on the NAS, by path.
         changed: Files that changed while they were copied.
         corrupt: Files whose copy was found corrupt, and set aside.
     """
 
+    places: Places
     study: Study
     options: TransferOptions
     archive: Archive | None
@@ -71,7 +88,6 @@ class Session:
     copiers: Crew
     provers: Crew
     journal: Journal
-    expected: Mapping[str, str]
     proofs: dict[str, FileProof] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
@@ -80,13 +96,13 @@ class Session:
     @property
     def nas(self) -> Storage:
         """Where the copy is."""
-        return self.study.nas
+        return self.places.nas
 
     @property
     def source(self) -> Storage:
         """Where the study is; only to be asked for while it is copied."""
-        assert self.study.source is not None
-        return self.study.source
+        assert self.places.source is not None
+        return self.places.source
 
     @property
     def open_archive(self) -> Archive | None:
@@ -107,7 +123,7 @@ class Session:
 
     def check_expected(self, path: str, sha256: str) -> None:
         """Raise `RottenSourceError` if a file of the source, which must be what was proven, has other bytes."""
-        if self.expected.get(path, sha256) != sha256:
+        if self.study.expected.get(path, sha256) != sha256:
             raise RottenSourceError(
                 f"{self.source.location(self.source_path(path))} has not the bytes that were proven of it when it was "
                 "archived: its disk has damaged it, or it was written again. Nothing was copied over what was proven | "
@@ -137,24 +153,24 @@ class Session:
 
 @contextmanager
 def open_session(
-    study: Study, options: TransferOptions, progress: ProgressSink | None, expected: Mapping[str, str] | None = None
+    places: Places, study: Study, options: TransferOptions, progress: ProgressSink | None
 ) -> Iterator[Session]:
     """Everything a transfer needs, and its end: the last progress told, the threads gone."""
     stop, meter = Stop(), Meter(progress)
-    copying = options.memory // _COPY_SHARE if study.source else 0
-    copiers = Crew("copy", threads=options.workers if study.source else 0, memory=copying, stop=stop)
+    copying = options.memory // _COPY_SHARE if places.source else 0
+    copiers = Crew("copy", threads=options.workers if places.source else 0, memory=copying, stop=stop)
     provers = Crew("prove", threads=options.upload_workers, memory=options.memory - copying, stop=stop)
     session = Session(
+        places=places,
         study=study,
         options=options,
-        archive=Archive(study.bucket, study.backup_name, meter) if study.bucket else None,
+        archive=Archive(places.bucket, study.backup_name, meter) if places.bucket else None,
         meter=meter,
         stop=stop,
         bandwidth=Bandwidth(options.bandwidth_limit, stop),
         copiers=copiers,
         provers=provers,
-        journal=Journal(study.nas, study.backup_name),
-        expected=expected or {},
+        journal=Journal(places.nas, study.backup_name),
     )
     try:
         yield session
@@ -162,7 +178,7 @@ def open_session(
     except StorageFullError:
         # What is unfinished is copied again anyway; until then it must not fill the NAS for everybody else.
         with suppress(ResourceError):
-            remove_files(study.nas, study.backup_name, leftovers_of(list_held(study.nas, study.backup_name)))
+            remove_files(places.nas, study.backup_name, leftovers_of(list_held(places.nas, study.backup_name)))
         raise
     finally:
         copiers.close()

@@ -7,7 +7,7 @@ does not: the work itself (`stages`), and judging finished copies and archives (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fusion_assets.standard.listing import SIDECAR_NAME
@@ -29,11 +29,11 @@ from fusion_assets.transfer.plan import (
 from fusion_assets.transfer.preflight import check_names, check_space
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.proof import FileProof
-from fusion_assets.transfer.session import Session, Study, open_session
+from fusion_assets.transfer.session import Places, Session, Study, open_session
 from fusion_assets.transfer.sidecar import format_sidecar, write_sidecar
 from fusion_assets.transfer.stages import run_stages
 from fusion_assets.transfer.upload import Archive
-from resources.storage import Entry, Storage
+from resources.storage import Storage
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket
@@ -42,12 +42,8 @@ if TYPE_CHECKING:
 def copy_study(
     source: Storage,
     nas: Storage,
+    study: Study,
     *,
-    run_name: str,
-    backup_name: str,
-    entries: Sequence[Entry],
-    expected: Mapping[str, str] | None = None,
-    distrusted: Collection[str] = (),
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> CopyOutcome:
@@ -56,12 +52,7 @@ def copy_study(
     Args:
         source: Where the study is.
         nas: Where the copy goes.
-        run_name: The study's directory at the source.
-        backup_name: The copy's directory on the NAS.
-        entries: The listing of the study, paths relative to it: what is copied, and what it must still be afterwards.
-        expected: SHA-256 in hex by path, where the source is known to be unchanged since these were proven: then a file
-            with other bytes has rotted, and must not replace what was proven.
-        distrusted: Files of the study whose copy was found not to be what its sidecar says: they are copied again.
+        study: The study as it was listed.
         options: Sizes and limits.
         progress: Is told how far it is.
 
@@ -75,20 +66,15 @@ def copy_study(
         CorruptCopyError: A file that was proven once is gone.
         ResourceError: A place failed, is too full (`StorageFullError`) or cannot keep a name (`UnsafeNameError`).
     """
-    study = Study(source, nas, None, run_name, backup_name)
-    return _copy(study, entries, expected, options or TransferOptions(), progress, distrusted=distrusted)[0]
+    return _copy(Places(source, nas, None), study, options or TransferOptions(), progress)[0]
 
 
 def copy_and_archive(
     source: Storage,
     nas: Storage,
     bucket: S3Bucket,
+    study: Study,
     *,
-    run_name: str,
-    backup_name: str,
-    entries: Sequence[Entry],
-    expected: Mapping[str, str] | None = None,
-    distrusted: Collection[str] = (),
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> tuple[CopyOutcome, ArchiveOutcome]:
@@ -97,8 +83,7 @@ def copy_and_archive(
     Arguments and errors are those of `copy_study`, and `bucket` is where the objects go. When S3 fails, the copy goes
     on to its end, and ``error`` of the second outcome says why there is no archive.
     """
-    study = Study(source, nas, bucket, run_name, backup_name)
-    copied, archived = _copy(study, entries, expected, options or TransferOptions(), progress, distrusted=distrusted)
+    copied, archived = _copy(Places(source, nas, bucket), study, options or TransferOptions(), progress)
     assert archived is not None
     return copied, archived
 
@@ -135,8 +120,8 @@ def archive_copy(
     check_finished(records, known)
     check_nothing_lost(records, known, {})
     proofs = {path: known[path] for path in records.sidecar}
-    study = Study(None, nas, bucket, "", backup_name)
-    with open_session(study, options or TransferOptions(), progress) as session:
+    places, study = Places(None, nas, bucket), Study("", backup_name, entries=())
+    with open_session(places, study, options or TransferOptions(), progress) as session:
         session.proofs.update(proofs)
         size = _total(proofs)
         session.meter.expect(files=len(proofs), total_bytes=size, to_copy=0, to_read_back=size)
@@ -150,23 +135,17 @@ def archive_copy(
 
 
 def _copy(
-    study: Study,
-    entries: Sequence[Entry],
-    expected: Mapping[str, str] | None,
-    options: TransferOptions,
-    progress: ProgressSink | None,
-    *,
-    distrusted: Collection[str],
+    places: Places, study: Study, options: TransferOptions, progress: ProgressSink | None
 ) -> tuple[CopyOutcome, ArchiveOutcome | None]:
-    nas, backup_name = study.nas, study.backup_name
+    nas, backup_name = places.nas, study.backup_name
     nas.check_mounted()
     held = list_held(nas, backup_name)
-    check_names(nas, backup_name, entries, held)
+    check_names(nas, backup_name, study.entries, held)
     records, present_sidecar = read_records(nas, backup_name, held)
-    plan = plan_copy(entries, held, records, distrusted)
+    plan = plan_copy(study.entries, held, records, study.distrusted)
     remove_files(nas, backup_name, plan.leftovers)
     check_space(nas, plan.copy, options.space_reserve)
-    with open_session(study, options, progress, expected) as session:
+    with open_session(places, study, options, progress) as session:
         for directory in plan.directories:
             nas.make_directory(session.nas_path(directory).rstrip("/"))
         session.proofs.update((proof.path, proof) for proof in plan.keep)

@@ -43,14 +43,13 @@ def test_a_full_volume_is_an_error_that_leaves_room_and_the_next_run_completes(t
     sizes |= {f"tile{n}.tif": 300_000 for n in range(80)} if study == "small files" else {}
     files = make_study(tmp_path / "source", sizes)
     source = LocalStorage(tmp_path / "source")
-    names = {"run_name": RUN, "backup_name": RUN, "options": OPTIONS}
     with pytest.raises(StorageFullError, match="missing"):
-        copy_study(source, LocalStorage(volume), entries=list_study(source), **names)
+        copy_study(source, LocalStorage(volume), list_study(source), options=OPTIONS)
     assert list(volume.iterdir()) == [], "known before the first byte"
     with pytest.raises(StorageFullError):
-        copy_study(source, Optimist(volume), entries=list_study(source), **names)
+        copy_study(source, Optimist(volume), list_study(source), options=OPTIONS)
     left = [path for path in volume.rglob("*.partial") if "_journal" not in path.name]
     assert left == [], "what is unfinished does not fill the NAS for everybody else"
     subprocess.run(["mount", "-o", "remount,size=60m", volume], check=True)
-    copy_study(source, LocalStorage(volume), entries=list_study(source), **names)
+    copy_study(source, LocalStorage(volume), list_study(source), options=OPTIONS)
     check_copy_on_disk(volume / RUN, files, tmp_path / "source")

@@ -23,18 +23,16 @@ from dataclasses import replace
 from fusion_assets.transfer import copy_and_archive
 from resources.local import LocalStorage
 from resources.s3 import S3Bucket
-from tests.real.transfer_lab import OPTIONS, RUN, list_study
+from tests.real.transfer_lab import OPTIONS, list_study
 
 told = json.loads(sys.argv[1])
 bucket = S3Bucket(told["bucket"], prefix=told["prefix"], region=told["region"], endpoint_url=told["url"])
 source = LocalStorage(told["source"])
-entries = list_study(source)
+study = list_study(source)
 bucket.check_reachable()
 print("begins", flush=True)
 options = replace(OPTIONS, bandwidth_limit=told["limit"])
-_, archived = copy_and_archive(
-    source, LocalStorage(told["nas"]), bucket, run_name=RUN, backup_name=RUN, entries=entries, options=options
-)
+_, archived = copy_and_archive(source, LocalStorage(told["nas"]), bucket, study, options=options)
 if archived.error:
     raise archived.error
 print(json.dumps([archived.uploaded_files, archived.present_files]), flush=True)

@@ -30,8 +30,7 @@ def places(tmp_path: Path) -> tuple[LocalStorage, LocalStorage, dict[str, bytes]
 
 
 def move(source, nas, bucket, **options):
-    options = {"options": OPTIONS, "entries": list_study(source), **options}
-    return copy_and_archive(source, nas, bucket, run_name=RUN, backup_name=RUN, **options)
+    return copy_and_archive(source, nas, bucket, list_study(source), **{"options": OPTIONS, **options})
 
 
 def test_a_server_that_checks_every_byte_agrees_with_all_of_them(places, s3_bucket: S3Bucket, s3_server: S3Server):

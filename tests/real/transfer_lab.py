@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from fusion_assets.transfer import TransferOptions
+from fusion_assets.transfer import Study, TransferOptions
 from resources.s3 import S3Bucket
 from resources.storage import Entry, Storage
 
@@ -42,11 +42,12 @@ def make_study(root: Path, study: Mapping[str, int] = STUDY) -> dict[str, bytes]
     return files
 
 
-def list_study(source: Storage) -> list[Entry]:
+def list_study(source: Storage) -> Study:
     prefix = f"{RUN}/"
-    return [
+    entries = [
         Entry(entry.path.removeprefix(prefix), entry.kind, entry.size, entry.mtime_ns) for entry in source.walk(RUN)
     ]
+    return Study(RUN, RUN, entries)
 
 
 def check_copy_on_disk(disk: Path, files: Mapping[str, bytes], source: Path) -> None:

@@ -8,7 +8,7 @@ import random
 import subprocess
 from pathlib import Path
 
-from fusion_assets.transfer import TransferOptions, archive_copy, copy_and_archive, copy_study
+from fusion_assets.transfer import Study, TransferOptions, archive_copy, copy_and_archive, copy_study
 from resources.storage import Entry
 from tests.transfer.memory_bucket import MemoryBucket
 from tests.transfer.watched_storage import WatchedStorage
@@ -69,13 +69,15 @@ class Lab:
             for entry in self.source.walk(RUN)
         ]
 
-    def copy_study(self, **options):
-        options = {"options": TINY, "entries": self.entries(), **options}
-        return copy_study(self.source, self.nas, run_name=RUN, backup_name=BACKUP, **options)
+    def listed(self, **known) -> Study:
+        return Study(RUN, BACKUP, self.entries(), **known)
 
-    def copy_and_archive(self, **options):
-        options = {"options": TINY, "entries": self.entries(), **options}
-        return copy_and_archive(self.source, self.nas, self.bucket, run_name=RUN, backup_name=BACKUP, **options)
+    def copy_study(self, study: Study | None = None, **options):
+        return copy_study(self.source, self.nas, study or self.listed(), **{"options": TINY, **options})
+
+    def copy_and_archive(self, study: Study | None = None, **options):
+        study = study or self.listed()
+        return copy_and_archive(self.source, self.nas, self.bucket, study, **{"options": TINY, **options})
 
     def archive_copy(self, **options):
         return archive_copy(self.nas, self.bucket, backup_name=BACKUP, **{"options": TINY, **options})

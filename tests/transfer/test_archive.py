@@ -337,12 +337,12 @@ def test_a_source_that_rotted_never_replaces_what_was_proven_of_it(lab, path):
     flip_bit_of(lab.study / path)
     objects = lab.in_s3()
     with pytest.raises(RottenSourceError, match="damaged it") as caught:
-        lab.copy_and_archive(expected=proven)
+        lab.copy_and_archive(lab.listed(expected=proven))
     assert caught.value.paths == (path,)
     assert path not in lab.on_nas()
     assert lab.in_s3() == objects
     flip_bit_of(lab.study / path)
-    lab.copy_and_archive(expected=proven)
+    lab.copy_and_archive(lab.listed(expected=proven))
     lab.check_copied()
     lab.check_archived()
 

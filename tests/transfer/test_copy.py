@@ -182,7 +182,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_recorded(lab, path):
 @pytest.mark.parametrize("path", [f"{RUN}.xpd", f"{RUN}/Scan1/{RUN}.qptiff"])
 @pytest.mark.parametrize("change", ["rewritten", "shrunk", "grown", "gone", "replaced"])
 def test_a_file_that_is_no_longer_what_was_listed_is_not_copied(lab, path, change):
-    entries, file = lab.entries(), lab.study / path
+    study, file = lab.listed(), lab.study / path
     data = file.read_bytes()
     match change:
         case "rewritten":
@@ -197,7 +197,7 @@ def test_a_file_that_is_no_longer_what_was_listed_is_not_copied(lab, path, chang
             file.rename(file.with_name("old"))
             file.write_bytes(data)
     with pytest.raises(SourceChangedError):
-        lab.copy_study(entries=entries)
+        lab.copy_study(study)
     assert path not in lab.on_nas()
     assert SIDECAR not in lab.on_nas()
 
@@ -212,7 +212,7 @@ def test_a_file_swapped_for_another_behind_an_open_handle_is_noticed(lab):
 
     lab.source.after_read = swap
     with pytest.raises(SourceChangedError):
-        lab.copy_study(entries=lab.entries())
+        lab.copy_study()
 
 
 def test_all_bad_names_are_listed_before_anything_is_written(lab):
