@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from fusion_assets.reconcile.idle import Observation, memory_from_json, memory_to_json
+from fusion_assets.state import replace_text
 
 _FILE = "observations.json"
 
@@ -31,8 +30,4 @@ def save_memory(folder: Path, memory: Mapping[str, Observation]) -> None:
         folder: The lab's state folder; made if it is not there.
         memory: What to remember.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=folder, prefix=_FILE, suffix=".partial")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(memory_to_json(memory))
-    Path(partial).replace(folder / _FILE)
+    replace_text(folder / _FILE, memory_to_json(memory))

@@ -1,9 +1,8 @@
-"""What every subcommand shares: the global options, accepted before and after it, and where state is kept."""
+"""What every subcommand shares: the global options, accepted before and after it."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,6 @@ from fusion_assets.config import Config, load_config
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-HOME_VARIABLE = "DAGSTER_HOME"
-STATE_FOLDER = ".fusion"
 
 
 @dataclass(slots=True)
@@ -37,21 +33,6 @@ class Settings:
     def load(self) -> Config:
         """Read the configuration these settings name."""
         return load_config(self.config_path)
-
-
-def state_folder(config: Config) -> Path:
-    """Where a lab's own state lives: Dagster's history and what was seen of each study.
-
-    Args:
-        config: The lab; without a file of its own, the current folder counts as its place.
-
-    Returns:
-        ``$DAGSTER_HOME`` if set, else ``.fusion`` beside config.toml.
-    """
-    if home := os.environ.get(HOME_VARIABLE):
-        return Path(home).expanduser()
-    beside = config.path.parent if config.path else Path.cwd()
-    return beside / STATE_FOLDER
 
 
 def global_options(command: Callable[P, R]) -> Callable[..., R]:

@@ -16,9 +16,10 @@ from pathlib import Path
 import click
 
 from cli.run import dagster_instance, prepare_instance
-from cli.settings import HOME_VARIABLE, Settings, global_options, state_folder
+from cli.settings import Settings, global_options
 from fusion_assets.config import CONFIG_VARIABLE, Config
 from fusion_assets.reconcile.lab import open_lab, source_studies, trashed_studies
+from fusion_assets.state import HOME_VARIABLE, state_folder
 from resources.errors import ResourceError, described
 
 DEFAULT_PORT = 3000

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from resources.smb import SCHEME, parse_address
@@ -23,6 +24,7 @@ USER_CONFIG_DIR = Path("~/.config/fusion-toolkit")
 
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Positive = Annotated[int, Field(gt=0)]
+Interval = Annotated[int, Field(ge=1, le=86_400)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 _SMB_PORT = 445
@@ -83,12 +85,22 @@ class BackupSection(Section):
 
 
 class CleanupSection(Section):
-    """When the NAS is too full, and how much one cleanup may remove at the most."""
+    """When the NAS is too full, and how much one cleanup may remove at the most.
+
+    All of the NAS kept free, or all of the store removed in one cleanup, would empty it: 100 is refused for both.
+    """
 
     free_threshold_pct: Percent = 15
-    max_studies: Positive | None = None
+    max_studies: Positive = 20
     max_bytes: Positive | None = None
-    max_store_pct: Percent | None = None
+    max_store_pct: Percent = 50
+
+
+class ScrubSection(Section):
+    """How soon every copy is read again, and how much one scrub may read at the most."""
+
+    cycle_weeks: int = Field(default=12, ge=1, le=520)
+    max_bytes: Positive | None = None
 
 
 class MonitorSection(Section):
@@ -99,11 +111,58 @@ class MonitorSection(Section):
 
 
 class NotifySection(Section):
-    """Mail on or off; who receives what is in `recipients_dir` (default: ``recipients`` beside config.toml)."""
+    """Mail on or off; who receives what is in `recipients_dir` (default: ``recipients`` beside config.toml).
+
+    Attributes:
+        cooldown_minutes: For this long after a mail of an event, further ones are gathered into one; by event.
+        ui_url: Where the Dagster UI is seen from a reader's desk, for links in mails.
+    """
 
     enabled: bool = False
     recipients_dir: str | None = None
     toolkit_error_cooldown_seconds: NotNegative = 300
+    cooldown_minutes: dict[str, NotNegative] = Field(default_factory=dict)
+    ui_url: str = "http://127.0.0.1:3000"
+
+
+class HeartbeatSection(Section):
+    """How a dead daemon is noticed from outside: a file that stays fresh, and a URL that is fetched, while it lives."""
+
+    file: str | None = None
+    url: str | None = None
+    max_age_minutes: Annotated[float, Field(gt=0)] = 15
+
+
+class SensorsSection(Section):
+    """Which sensors run when the daemon does, and how often they look."""
+
+    idle_studies: bool = True
+    truenas_capacity: bool = True
+    fusion_log: bool = True
+    alerts: bool = True
+    idle_interval_seconds: Interval = 300
+    capacity_interval_seconds: Interval = 900
+    log_interval_seconds: Interval = 60
+    alert_interval_seconds: Interval = 60
+
+
+class SchedulesSection(Section):
+    """What the calendar starts, and in which time zone (an IANA name; by default that of the host)."""
+
+    timezone: str | None = None
+    monthly_backup: bool = True
+    monthly_cleanup: bool = True
+    weekly_scrub: bool = True
+    weekly_digest: bool = True
+    daily_inventory: bool = True
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            nearest = get_close_matches(name, sorted(available_timezones()), n=1, cutoff=0.4)
+            raise ValueError(f"there is no such time zone | hint: did you mean {nearest[0] if nearest else 'UTC'}?")
+        return name
 
 
 class HooksSection(Section):
@@ -137,8 +196,12 @@ class Config(Section):
     s3: S3Section
     backup: BackupSection = BackupSection()
     cleanup: CleanupSection = CleanupSection()
+    scrub: ScrubSection = ScrubSection()
     monitor: MonitorSection = MonitorSection()
     notify: NotifySection = NotifySection()
+    heartbeat: HeartbeatSection = HeartbeatSection()
+    sensors: SensorsSection = SensorsSection()
+    schedules: SchedulesSection = SchedulesSection()
     hooks: HooksSection = HooksSection()
     smb: dict[str, SmbSection] = Field(default_factory=dict)
     alias: dict[str, str] = Field(default_factory=dict)

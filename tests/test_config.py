@@ -144,3 +144,15 @@ def test_a_file_written_by_windows_notepad_is_read(tmp_path: Path) -> None:
 def test_a_config_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no configuration at .*nowhere\.toml"):
         load_config(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("share", [0, 100, 150])
+def test_a_cleanup_that_may_remove_the_whole_store_is_refused(share):
+    assert "cleanup.max_store_pct" in error_of(cleanup={"max_store_pct": share})
+
+
+def test_a_time_zone_that_does_not_exist_is_named_with_the_nearest_one():
+    error = error_of(schedules={"timezone": "Asia/Shangai"})
+
+    assert "schedules.timezone" in error
+    assert "Asia/Shanghai" in error

@@ -22,10 +22,11 @@ from cli.demo.servers import CREDENTIALS, REGION, ServerError, free_port, s3_ser
 from cli.failure_mail import failed_studies, mail_failure
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.run import reconciling
-from cli.settings import Settings, global_options, state_folder
+from cli.settings import Settings, global_options
 from cli.ui import DEFAULT_PORT, refuse_taken_port, serve
 from fusion_assets.config import load_config
 from fusion_assets.reconcile.recap import Recap, total
+from fusion_assets.state import state_folder
 
 if TYPE_CHECKING:
     from cli.demo.lab import Instrument
