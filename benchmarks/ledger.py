@@ -9,19 +9,14 @@ What belongs here: the share of the ledger in a study's time. What does not: man
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from benchmarks.contenders import CREDENTIALS
-from benchmarks.datasets import WORK
-from benchmarks.machine import describe
-from benchmarks.measure import Others
+from benchmarks.command import Rows, make_parser, measure_and_publish
 from benchmarks.orchestration import Timing, make_lab, timed, without_dagster
 from benchmarks.planning import fresh, lab_config
-from benchmarks.results import DOCUMENT, aligned, replace_between_markers
 from benchmarks.run import s3_server
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table
@@ -87,23 +82,17 @@ def reading(lab: Lab) -> tuple[str, str, str]:
     return tuple(f"{1000 * seconds:.1f}" for seconds in (first, again, check - again))  # type: ignore[return-value]  # three
 
 
+def measure_all(options: argparse.Namespace, work: Path) -> tuple[str, Rows]:
+    """One row for each size of the ledger."""
+    rows = [measure_size(fresh(work / "ledger"), count, options.studies) for count in SIZES]
+    return f"{MONTHS} months, {options.studies} studies at each size", rows
+
+
 def main() -> None:
     """Measure, print, and write the table into the docs when asked."""
-    parser = argparse.ArgumentParser(description="What a study costs as the ledger grows.")
+    parser = make_parser("What a study costs as the ledger grows.")
     parser.add_argument("--studies", type=int, default=10, help="at each size (default 10)")
-    parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
-    options = parser.parse_args()
-    os.environ.update(CREDENTIALS)
-    others = Others()
-    work = fresh(options.work.absolute() / "ledger")
-    rows = [measure_size(work, count, options.studies) for count in SIZES]
-    machine = f"{describe(work)}; others used {others.cores():.2f} cores meanwhile"
-    text = f"{MONTHS} months, {options.studies} studies at each size; {machine}.\n\n{aligned([HEADINGS, *rows])}"
-    print(text)
-    if options.markdown:
-        document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "ledger", text)
-        DOCUMENT.write_text(document, encoding="utf-8")
+    measure_and_publish("ledger", parser, HEADINGS, measure_all)
 
 
 if __name__ == "__main__":

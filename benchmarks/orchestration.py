@@ -9,7 +9,6 @@ instance, and how long the definitions take to load. What does not: moving much 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -20,12 +19,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from benchmarks.contenders import CREDENTIALS
-from benchmarks.datasets import WORK
-from benchmarks.machine import describe
-from benchmarks.measure import Others, measure
+from benchmarks.command import Rows, make_parser, measure_and_publish
+from benchmarks.measure import measure
 from benchmarks.planning import archive_one, fresh, lab_config
-from benchmarks.results import DOCUMENT, aligned, replace_between_markers
 from benchmarks.run import ROOT, s3_server
 from cli.demo.study import Experiment, write_study
 from cli.run import dagster_instance
@@ -113,40 +109,35 @@ def row(what: str, timings: list[Timing]) -> tuple[str, ...]:
     return what, f"{statistics.median(walls):.3f}", f"{min(walls):.3f}-{max(walls):.3f}", f"{cpu:.3f}"
 
 
-def main() -> None:
-    """Measure, print, and write the table into the docs when asked."""
-    parser = argparse.ArgumentParser(description="What Dagster adds to a study.")
-    parser.add_argument("--studies", type=int, default=10, help="of each kind (default 10)")
-    parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
-    options = parser.parse_args()
-    os.environ.update(CREDENTIALS)
-    others = Others()
-    work = fresh(options.work.absolute() / "orchestration")
-    names = make_lab(fresh(work / "source"), 3 * (options.studies + 1))
+def measure_all(options: argparse.Namespace, work: Path) -> tuple[str, Rows]:
+    """Studies with and without Dagster, the difference, and loading the definitions."""
+    folder = fresh(work / "orchestration")
+    names = make_lab(fresh(folder / "source"), 3 * (options.studies + 1))
     with s3_server() as server:
-        config = lab_config(work / "source", fresh(work / "nas"), server.endpoint)
-        alone, orchestrated, whole = measure_runs(config, work / "home", names)
+        config = lab_config(folder / "source", fresh(folder / "nas"), server.endpoint)
+        alone, orchestrated, whole = measure_runs(config, folder / "home", names)
     overhead = [
         (with_wall - wall, with_cpu - cpu)
         for (wall, cpu), (with_wall, with_cpu) in zip(alone, orchestrated, strict=True)
     ]
-    (work / "config.toml").write_text(
-        f'[source]\nroot = "{work}/source"\n[truenas]\nroot = "{work}/nas"\n[s3]\nbucket = "bench"\n', encoding="utf-8"
+    (folder / "config.toml").write_text(
+        f'[source]\nroot = "{folder}/source"\n[truenas]\nroot = "{folder}/nas"\n[s3]\nbucket = "bench"\n',
+        encoding="utf-8",
     )
-    rows = [
+    return f"{options.studies} studies of each kind", [
         row("a trivial study, steps alone", alone),
         row("the same as a Dagster run in-process", orchestrated),
         row("**what Dagster adds**", overhead),
         row("the same by `apply`: with locks and a look afterwards", whole),
-        row("loading the definitions in a fresh Python", loading(work / "config.toml", work / "log")),
+        row("loading the definitions in a fresh Python", loading(folder / "config.toml", folder / "log")),
     ]
-    machine = f"{describe(work)}; others used {others.cores():.2f} cores meanwhile"
-    text = f"{options.studies} studies of each kind; {machine}.\n\n{aligned([HEADINGS, *rows])}"
-    print(text)
-    if options.markdown:
-        document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "orchestration", text)
-        DOCUMENT.write_text(document, encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print, and write the table into the docs when asked."""
+    parser = make_parser("What Dagster adds to a study.")
+    parser.add_argument("--studies", type=int, default=10, help="of each kind (default 10)")
+    measure_and_publish("orchestration", parser, HEADINGS, measure_all)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Each part runs in a process of its own, so that memory is that part's. "cold" me
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import shutil
 import time
@@ -21,12 +20,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.contenders import BUCKET, CREDENTIALS, PREFIX, program
-from benchmarks.datasets import WORK
-from benchmarks.machine import describe, drop_caches
+from benchmarks.command import Rows, make_parser, measure_and_publish
+from benchmarks.contenders import BUCKET, PREFIX, program
+from benchmarks.machine import drop_caches
 from benchmarks.many_studies import make_studies
-from benchmarks.measure import Others, measure
-from benchmarks.results import DOCUMENT, aligned, replace_between_markers
+from benchmarks.measure import measure
+from benchmarks.results import aligned
 from benchmarks.run import s3_server
 from fusion_assets.config import Config, parse_config
 from fusion_assets.reconcile import steps
@@ -49,7 +48,7 @@ class Stopwatch:
     """Collects the rows of a table."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, ...]] = []
+        self.rows: Rows = []
 
     def time(self, what: str, studies: int, do: Callable[[], T]) -> T:
         """Time one thing done to `studies` studies."""
@@ -74,7 +73,7 @@ def lab_config(source: Path, nas: Path, endpoint: str) -> Config:
     )
 
 
-def validation(root: Path, count: int) -> list[tuple[str, ...]]:
+def validation(root: Path, count: int) -> Rows:
     """Listing and judging every study of a root."""
     watch = Stopwatch()
     storage = LocalStorage(root)
@@ -88,7 +87,7 @@ def validation(root: Path, count: int) -> list[tuple[str, ...]]:
     return watch.rows
 
 
-def first_plan(config: Config, count: int) -> list[tuple[str, ...]]:
+def first_plan(config: Config, count: int) -> Rows:
     """Observing and planning every study of a lab that has archived none."""
     watch = Stopwatch()
     with open_lab(config) as lab:
@@ -110,7 +109,7 @@ def planned(lab: Lab, *, expected: int) -> LabObservation:
     return observation
 
 
-def archive_all(config: Config) -> list[tuple[str, ...]]:
+def archive_all(config: Config) -> Rows:
     """Archive every study of a lab, for what follows."""
     watch = Stopwatch()
     with open_lab(config) as lab, ThreadPoolExecutor(ARCHIVERS) as pool:
@@ -130,7 +129,7 @@ def archive_one(lab: Lab, run_name: str) -> None:
     steps.record_entry(lab, run_name)
 
 
-def second_run(config: Config, what: str, count: int) -> list[tuple[str, ...]]:
+def second_run(config: Config, what: str, count: int) -> Rows:
     """A run with nothing to do over archived studies."""
     watch = Stopwatch()
     with open_lab(config) as lab:
@@ -140,7 +139,7 @@ def second_run(config: Config, what: str, count: int) -> list[tuple[str, ...]]:
     return watch.rows
 
 
-def alone(part: Callable[..., list[tuple[str, ...]]], *arguments: object) -> list[tuple[str, ...]]:
+def alone(part: Callable[..., Rows], *arguments: object) -> Rows:
     """Run a part in a process of its own, so that its memory is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         rows = pool.submit(part, *arguments).result()
@@ -148,7 +147,7 @@ def alone(part: Callable[..., list[tuple[str, ...]]], *arguments: object) -> lis
     return rows
 
 
-def measure_new(work: Path, count: int, files: int) -> list[tuple[str, ...]]:
+def measure_new(work: Path, count: int, files: int) -> Rows:
     """Validation and the first plan."""
     source, nas = work / f"new-{count}", fresh(work / "planning-nas")
     make_studies(source, count, files)
@@ -157,7 +156,7 @@ def measure_new(work: Path, count: int, files: int) -> list[tuple[str, ...]]:
         return rows + alone(first_plan, lab_config(source, nas, server.endpoint), count)
 
 
-def measure_archived(work: Path, count: int, files: int) -> list[tuple[str, ...]]:
+def measure_archived(work: Path, count: int, files: int) -> Rows:
     """Archiving, then runs with nothing to do: with the sources still there, and with the sources released."""
     source, nas, released = work / f"archived-{count}", fresh(work / "planning-nas"), fresh(work / "released")
     make_studies(source, count, files, content=b"a few bytes")
@@ -196,25 +195,19 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
+def measure_all(options: argparse.Namespace, work: Path) -> tuple[str, Rows]:
+    """New studies, then archived ones."""
+    rows = measure_new(work, options.studies, options.files) + measure_archived(work, options.archived, options.files)
+    return f"{options.files} files a study", rows
+
+
 def main() -> None:
     """Measure, print, and write the table into the docs when asked."""
-    parser = argparse.ArgumentParser(description="What looking at many studies costs.")
+    parser = make_parser("What looking at many studies costs.")
     parser.add_argument("--studies", type=int, default=10_000, help="new studies (default 10000)")
     parser.add_argument("--archived", type=int, default=1000, help="archived studies (default 1000)")
     parser.add_argument("--files", type=int, default=50, help="files in each (default 50)")
-    parser.add_argument("--work", type=Path, default=WORK)
-    parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
-    options = parser.parse_args()
-    os.environ.update(CREDENTIALS)
-    others = Others()
-    work = options.work.absolute()
-    rows = measure_new(work, options.studies, options.files) + measure_archived(work, options.archived, options.files)
-    machine = f"{describe(work)}; others used {others.cores():.2f} cores meanwhile"
-    text = f"{options.files} files a study; {machine}.\n\n{aligned([HEADINGS, *rows])}"
-    print(f"\n{text}")
-    if options.markdown:
-        document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "planning", text)
-        DOCUMENT.write_text(document, encoding="utf-8")
+    measure_and_publish("planning", parser, HEADINGS, measure_all)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from typing import Any
 from benchmarks.measure import Usage
 
 BASELINE = "rclone"
-DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEADINGS = (
     "",
     "wall s (range)",

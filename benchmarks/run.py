@@ -26,11 +26,12 @@ from datetime import UTC, datetime
 from os import sync
 from pathlib import Path
 
+from benchmarks.command import make_parser, publish
 from benchmarks.contenders import BUCKET, CONTENDERS, Contender, Job
-from benchmarks.datasets import WORK, Dataset, prepare
+from benchmarks.datasets import Dataset, prepare
 from benchmarks.machine import describe, drop_caches
 from benchmarks.measure import CommandError, machine_cpu, measure, process_cpu, total
-from benchmarks.results import DOCUMENT, Result, load, replace_between_markers, save, tables
+from benchmarks.results import Result, load, save, tables
 
 ROOT = Path(__file__).parent.parent
 OWN_FILES = {"_checksums.sha256"}
@@ -171,14 +172,12 @@ def run_all(options: argparse.Namespace, path: Path) -> None:
 
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(description="Compare the pipeline with what a user would run instead.")
+    parser = make_parser("Compare the pipeline with what a user would run instead.")
     parser.add_argument("--set", default="A,B,C", help="data sets, comma-separated (default A,B,C)")
     parser.add_argument("--contender", default=",".join(CONTENDERS), help=f"default {','.join(CONTENDERS)}")
     parser.add_argument("--runs", type=int, default=3, help="runs of each contender on each set (default 3)")
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the sets (default 1)")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for data and copies, about 20 GB at scale 1")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the sets (default 1: about 20 GB in all)")
     parser.add_argument("--results", type=Path, help="only print the table of an earlier benchmark's results file")
-    parser.add_argument("--markdown", action="store_true", help="write the table into docs/benchmarks.md too")
     return parser.parse_args()
 
 
@@ -196,10 +195,8 @@ def main() -> None:
             raise SystemExit(f"{error}\nresults so far: {path}, last output: {options.work / 'last.log'}") from error
     facts = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])["machine"]
     text = f"{facts}\n\n{tables(load(path))}"
-    print(f"\n{text}\n\nresults: {path}")
-    if options.markdown:
-        document = replace_between_markers(DOCUMENT.read_text(encoding="utf-8"), "benchmark", text)
-        DOCUMENT.write_text(document, encoding="utf-8")
+    publish("benchmark", text, into_document=options.markdown)
+    print(f"\nresults: {path}")
 
 
 if __name__ == "__main__":
