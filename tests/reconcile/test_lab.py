@@ -25,18 +25,6 @@ from tests.real.small_lab import STUDY, SmallLab
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture
-def lab(small_lab: SmallLab) -> SmallLab:
-    small_lab.add_study()
-    return small_lab
-
-
-@pytest.fixture
-def opened(lab: SmallLab):
-    with lab.opened() as opened:
-        yield opened
-
-
 def append(opened: Lab, *records: Record) -> None:
     create_ledger(opened)
     for one in records:

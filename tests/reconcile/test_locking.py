@@ -14,12 +14,6 @@ from tests.real.small_lab import LOCK, STUDY, SmallLab
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture
-def lab(small_lab: SmallLab) -> SmallLab:
-    small_lab.add_study()
-    return small_lab
-
-
 def _locks(lab: SmallLab) -> list[str]:
     found = [*lab.source.rglob(LOCK), *(lab.nas / LOCKS).glob("*.lock")]
     return [path.relative_to(lab.folder).as_posix() for path in found]

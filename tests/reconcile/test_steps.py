@@ -29,18 +29,6 @@ pytestmark = pytest.mark.real
 OTHER = "20260106_WW_HCC_run2"
 
 
-@pytest.fixture
-def lab(small_lab: SmallLab) -> SmallLab:
-    small_lab.add_study()
-    return small_lab
-
-
-@pytest.fixture
-def opened(lab: SmallLab):
-    with lab.opened() as opened:
-        yield opened
-
-
 def transfer(opened: Lab, *, copying: bool = True, archiving: bool = True, study: str = STUDY) -> Transferred:
     return steps.transfer(
         opened, study, copying=copying, archiving=archiving, options=TransferOptions(), progress=lambda _: None
