@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def run_cut_after(lab: Lab, changes: int) -> bool:
     return cut.left >= 0
 
 
+def cut_at_the_sidecar(lab: Lab, work: Callable[[], object]) -> None:
+    """A pass that proves every file and is cut off before its sidecar is written."""
+
+    def cut(method: str, path: str) -> None:
+        if SIDECAR in path:
+            raise PowerCutError
+
+    lab.nas.before = cut
+    with pytest.raises(PowerCutError):
+        work()
+    lab.nas.before = lambda *_: None
+
+
 def check_unfinished(lab: Lab) -> None:
     """At every moment: a final name has the right bytes, and no commit mark stands where anything is missing."""
     files = {path: (lab.study / path).read_bytes() for path in SHORT}
@@ -109,15 +123,7 @@ def test_a_run_that_is_cut_off_again_and_again_is_finished_in_the_end(tmp_path_f
 
 def test_what_was_proven_before_the_cut_is_neither_copied_nor_uploaded_again(tmp_path):
     lab = Lab(tmp_path)
-
-    def at_the_sidecar(method: str, path: str) -> None:
-        if SIDECAR in path:
-            raise PowerCutError
-
-    lab.nas.before = at_the_sidecar
-    with pytest.raises(PowerCutError):
-        lab.copy_and_archive()
-    lab.nas.before = lambda *_: None
+    cut_at_the_sidecar(lab, lab.copy_and_archive)
     lab.forget_counts()
     copied, archived = lab.copy_and_archive()
     assert copied.copied_files == 0
@@ -130,15 +136,7 @@ def test_what_was_proven_before_the_cut_is_neither_copied_nor_uploaded_again(tmp
 
 def test_a_journal_with_a_torn_line_costs_one_file(tmp_path):
     lab = Lab(tmp_path)
-
-    def at_the_sidecar(method: str, path: str) -> None:
-        if SIDECAR in path:
-            raise PowerCutError
-
-    lab.nas.before = at_the_sidecar
-    with pytest.raises(PowerCutError):
-        lab.copy_study()
-    lab.nas.before = lambda *_: None
+    cut_at_the_sidecar(lab, lab.copy_study)
     journal = lab.copy / "_journal.jsonl.partial"
     journal.write_bytes(journal.read_bytes()[:-20])
     assert lab.copy_study().copied_files == 1
@@ -147,15 +145,7 @@ def test_a_journal_with_a_torn_line_costs_one_file(tmp_path):
 
 def test_a_file_that_changed_after_it_was_proven_is_copied_again(tmp_path):
     lab = Lab(tmp_path)
-
-    def at_the_sidecar(method: str, path: str) -> None:
-        if SIDECAR in path:
-            raise PowerCutError
-
-    lab.nas.before = at_the_sidecar
-    with pytest.raises(PowerCutError):
-        lab.copy_study()
-    lab.nas.before = lambda *_: None
+    cut_at_the_sidecar(lab, lab.copy_study)
     lab.write(f"{RUN}.xpd", b"y" * STUDY[f"{RUN}.xpd"], mtime_ns=1_800_000_000_000_000_000)
     assert lab.copy_study().copied_files == 1
     lab.check_copied()
