@@ -184,7 +184,7 @@ class LocalStorage:
             with created(full, WRITE_FLAGS | os.O_EXCL) as descriptor:
                 write_all(descriptor, data)
                 os.fsync(descriptor)
-            _sync_directory(os.path.dirname(full))
+            local_system.sync_directory(os.path.dirname(full))
 
     def append(self, path: str, data: bytes) -> None:
         """Add to the end of a file, creating it if needed, in one write, durably."""
@@ -199,7 +199,7 @@ class LocalStorage:
             finally:
                 os.close(descriptor)
             if is_new:
-                _sync_directory(os.path.dirname(full))
+                local_system.sync_directory(os.path.dirname(full))
 
     def rename(self, source: str, target: str) -> None:
         """Rename a file or directory on the same volume, never over anything."""
@@ -259,10 +259,10 @@ class LocalStorage:
             return
         for path in paths:
             with self._doing("flush", path):
-                _sync(self._full(path))
+                local_system.sync(self._full(path))
         for directory in sorted({path.rpartition("/")[0] for path in paths}):
             with self._doing("flush", directory):
-                _sync_directory(self._full(directory))
+                local_system.sync_directory(self._full(directory))
 
     def _sync_filesystem(self) -> bool:
         """One syncfs for all; False behind a network, where it need not reach the server's disk (cifs: no FLUSH)."""
@@ -380,24 +380,3 @@ def _scan(full: str, *, follow: bool) -> Iterator[Iterator[os.DirEntry[str]]]:
             yield entries
     finally:
         os.close(descriptor)
-
-
-def _sync(full: str) -> None:
-    """Bring one file, or directory, to stable storage."""
-    flags = os.O_RDWR | getattr(os, "O_BINARY", 0) if _WINDOWS else os.O_RDONLY
-    try:
-        descriptor = os.open(full, flags | _NO_FOLLOW)
-    except PermissionError:
-        if _WINDOWS and os.path.isdir(full):
-            return
-        raise
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(full: str) -> None:
-    """Make the names in a directory durable; Windows' file systems journal them and offer no call for it."""
-    if not _WINDOWS:
-        _sync(full)

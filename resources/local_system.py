@@ -1,11 +1,11 @@
-"""What Python's `os` does not offer: a rename that refuses to overwrite, syncfs, preallocation, the mount table.
+"""What Python's `os` does not offer: a rename that refuses to overwrite, syncing, preallocation, the mount table.
 
 What belongs here: thin, typed calls into the operating system, each with its fallback where the call is missing. What
 does not: paths relative to a root, or errors in our words (`local` does both). Everything raises ``OSError``.
 """
 
 # Paths stay strings: pathlib would cost 10 us a file and take `\\?\` prefixes apart.
-# ruff: noqa: PTH100, PTH104
+# ruff: noqa: PTH100, PTH104, PTH112
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _FALLOC_FL_KEEP_SIZE = 1
 _NOT_SUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 _MOUNT_TABLE = Path("/proc/self/mountinfo")
 _OPEN_FILES = "/proc/self/fd"
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 NETWORK_FILESYSTEMS = frozenset(
     {"cifs", "smb3", "smbfs", "nfs", "nfs4", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs", "davfs", "vboxsf"}
@@ -85,6 +86,27 @@ def preallocate(descriptor: int, size: int) -> bool:
 def sync_filesystem(descriptor: int) -> bool:
     """Bring the whole file system of an open file to stable storage; False where that is not possible."""
     return _call("syncfs", descriptor)
+
+
+def sync(path: str) -> None:
+    """Bring one file, or directory, to stable storage; a link is an error."""
+    flags = os.O_RDWR | getattr(os, "O_BINARY", 0) if sys.platform == "win32" else os.O_RDONLY
+    try:
+        descriptor = os.open(path, flags | _NO_FOLLOW)
+    except PermissionError:
+        if sys.platform == "win32" and os.path.isdir(path):
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable; Windows' file systems journal them and offer no call for it."""
+    if sys.platform != "win32":
+        sync(path)
 
 
 def reopen(descriptor: int, flags: int) -> int:

@@ -19,13 +19,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from resources.errors import AccessDeniedError, NotFoundError, UnsafeNameError
-from resources.s3_errors import (
-    ArchivedObjectError,
-    ClockSkewError,
-    WrongRegionError,
-    translated,
-    wrong_region,
-)
+from resources.s3_errors import ArchivedObjectError, ClockSkewError, WrongRegionError, translated, wrong_region
 from resources.s3_http import Body
 from resources.s3_listing import list_pages
 from resources.s3_objects import (

@@ -307,7 +307,7 @@ def test_many_files_are_flushed_one_by_one_where_there_is_no_syncfs(
 ) -> None:
     monkeypatch.setattr(local_system, "_libc", lambda: None)
     flushed = []
-    monkeypatch.setattr(local, "_sync", lambda full: flushed.append(Path(full).name))
+    monkeypatch.setattr(local_system, "sync", lambda full: flushed.append(Path(full).name))
     storage.make_directory("d")
     paths = tuple(f"d/{i:02d}" for i in range(20))
     for path in paths:
