@@ -47,10 +47,10 @@ class _Handle:
         except (BrokenChannelError, StatusError) as error:
             raise self._translate(error, verb) from error
 
-    def close(self, verb: str) -> None:
+    def close(self) -> None:
         was_open, self._is_open = self._is_open, False
         if was_open and not self.channel.is_broken:
-            with self.doing(verb):
+            with self.doing("close"):
                 self.channel.ask(packets.close(self.file_id))[0].checked()
 
     def transfer(self, requests: Iterable[Request]) -> list[Ticket]:
@@ -120,7 +120,7 @@ class SmbReader:
 
     def close(self) -> None:
         """Close it; closing twice is allowed."""
-        self._handle.close("close")
+        self._handle.close()
 
     def __enter__(self) -> Self:
         return self
@@ -168,7 +168,7 @@ class SmbWriter:
 
     def close(self) -> None:
         """Close it; closing twice is allowed. Closing does not imply `flush`."""
-        self._handle.close("close")
+        self._handle.close()
 
     def __enter__(self) -> Self:
         return self

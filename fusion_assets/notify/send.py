@@ -91,15 +91,10 @@ def notify(config: Config, event: Event, message: Message, *, smtp_env: Path | N
         return NotSent(Reason.UNEXPECTED, f"unexpected {type(error).__name__}: {error}")
 
 
-def prepare(config: Config, event: Event, message: Message, *, smtp_env: Path | None = None) -> Prepared | NotSent:
-    """Everything but the sending, whether mails are switched on or not.
-
-    Args:
-        config: The lab.
-        event: What happened.
-        message: What to say of it.
-        smtp_env: ``--smtp-env``; None for the usual chain.
-    """
+def prepare(
+    config: Config, event: Event, message: Message, *, smtp_env: Path | None = None, message_id: str = ""
+) -> Prepared | NotSent:
+    """Everything but the sending, whether mails are switched on or not. Arguments are those of `notify` and `Mail`."""
     found = subscribers(recipients_folder(config), event)
     if not found.addresses:
         return NotSent(Reason.NOBODY, _nobody(config, found), found.problems)
@@ -111,7 +106,8 @@ def prepare(config: Config, event: Event, message: Message, *, smtp_env: Path | 
         file = smtp_env or DEFAULT_ENV_FILE
         sentence = f"no mail credentials | hint: set {USER} and {PASSWORD} in the environment or in {file}"
         return NotSent(Reason.NO_CREDENTIALS, sentence, found.problems)
-    mail = Mail(settings.from_address, found.addresses, message.subject, message.text, message.html)
+    sender = settings.from_address
+    mail = Mail(sender, found.addresses, message.subject, message.text, message.html, message_id)
     return Prepared(mail, settings, found.problems)
 
 
