@@ -21,7 +21,7 @@ from fusion_assets.transfer.checksums import rounded_up
 
 Item = TypeVar("Item")
 
-_TRIED_ALONE = 4  # items; with 20 ms for each, a batch of 500 takes 6 % longer for it
+_TRIED_ALONE = 4  # items; with 20 ms for each, a batch of 500 takes about 12 % longer for it among 16 threads
 _READERS = 8
 _READERS_BUFFER = 4 << 20  # bytes
 _LOOK_AGAIN_SECONDS = 0.1  # how often a waiting thread looks whether it should stop
