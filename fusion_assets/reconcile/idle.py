@@ -37,7 +37,7 @@ def remember(previous: Observation | None, fingerprint: str, now: datetime) -> O
     """What to remember of a study after seeing it now.
 
     Args:
-        previous: What was remembered before; None when it is new.
+        previous: What was remembered before, its fingerprint maybe abbreviated; None when it is new.
         fingerprint: How it looks now.
         now: The time of this observation, UTC.
 
@@ -45,8 +45,8 @@ def remember(previous: Observation | None, fingerprint: str, now: datetime) -> O
         The previous observation while nothing changed; a new one when it looks different, or when the clock was set
         back to before the previous one, which makes the time between them meaningless.
     """
-    if previous and previous.fingerprint == fingerprint and previous.since <= now:
-        return previous
+    if previous and previous.fingerprint and fingerprint.startswith(previous.fingerprint) and previous.since <= now:
+        return Observation(fingerprint, previous.since)
     return Observation(fingerprint, now)
 
 

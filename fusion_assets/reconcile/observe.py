@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from fusion_assets.manifest.fold import LedgerView
-from fusion_assets.manifest.record import Record, Status
+from fusion_assets.manifest.record import Status
 from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
-from fusion_assets.reconcile.idle import Memory, Observation, remember
+from fusion_assets.reconcile.idle import Memory, Observation, judge_idle, remember
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock, locked_backups
-from fusion_assets.reconcile.overwrite import is_proven, recorded_elsewhere
+from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock
+from fusion_assets.reconcile.overwrite import recorded_elsewhere
 from fusion_assets.reconcile.plan import ObservedStudy
+from fusion_assets.reconcile.surroundings import OBSERVERS, Surroundings, attempt, known_studies, look_around
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.rules import validate_listing
-from fusion_assets.standard.validate import is_study_candidate, with_clash
+from fusion_assets.standard.validate import with_clash
 from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
-from resources.errors import NotFoundError, ResourceError, described
+from resources.errors import NotFoundError, ResourceError
 from resources.s3_errors import ArchivedObjectError
 
-T = TypeVar("T")
-
-# Listing is waiting: for the NAS, for S3. More than this only queues at the server.
-_OBSERVERS = 8
+# Between two looks at the clock: with 5 ms to the NAS a study takes some 50 ms of one observer.
+_BATCH = 32
 # The acquisition software holds its image open while it writes; the newest files are where it would be.
 _PROBED_FILES = 32
 
@@ -56,21 +54,18 @@ class LabObservation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What is seen once for all studies."""
+class PartialObservation:
+    """What a look at some of a lab's studies gave.
 
-    view: LedgerView
-    last_events: Mapping[str, Record]
-    last_proven: Mapping[str, Record]
-    by_run_name: Mapping[str, list[Record]]
-    at_source: frozenset[str]
-    twins: Mapping[str, list[str]]
-    trashed: Mapping[str, str]
-    on_truenas: frozenset[str] | Unseen
-    on_s3: frozenset[str] | Unseen
-    locked_backups: frozenset[str] | Unseen
-    stale_months: frozenset[str] | Unseen
-    now: datetime
+    Attributes:
+        seen: Those that were looked at, and all that is to be remembered.
+        at_source: The names of all studies at the source.
+        reached: The last study that was looked at, for the next look; empty when none is left.
+    """
+
+    seen: LabObservation
+    at_source: tuple[str, ...]
+    reached: str
 
 
 def observe_lab(
@@ -96,15 +91,53 @@ def observe_lab(
         ResourceError: The source or the ledger cannot be listed at all.
     """
     now = now or datetime.now(UTC)
-    around = _look_around(lab, now)
-    names = [pair for pair in _known_studies(lab, around) if limit is None or _matches(limit, pair)]
+    around = look_around(lab, now)
+    names = [pair for pair in known_studies(lab, around) if limit is None or _matches(limit, pair)]
     facts: list[StudyFacts] = []
-    with ThreadPoolExecutor(_OBSERVERS, thread_name_prefix="observe") as pool:
-        for found in pool.map(lambda pair: _gather(lab, around, memory, *pair), names):
-            facts.append(found)
-            if seen:
-                seen(len(facts), len(names))
-    studies = tuple(judge_study(found, lab.config.backup, now) for found in facts)
+    for found in _gather_all(lab, around, memory, names):
+        facts.append(found)
+        if seen:
+            seen(len(facts), len(names))
+    return _judged(lab, around, memory, facts)
+
+
+def observe_next(
+    lab: Lab, memory: Memory, *, after: str, until: float, now: datetime | None = None
+) -> PartialObservation:
+    """Observe as many studies as there is time for, in the order of their names, going on where the last look ended.
+
+    Args:
+        lab: The lab.
+        memory: What was remembered after the previous observation.
+        after: The last study that was looked at; empty to begin with the first.
+        until: When to stop, on the clock of `time.monotonic`; some studies are looked at in any case, so that even a
+            slow place is seen whole in the end.
+        now: The time of this observation, UTC; the clock's by default.
+
+    Raises:
+        NotMountedError: A root is missing, or empty where it must not be.
+        NotFoundError: The bucket does not exist.
+        ResourceError: The source or the ledger cannot be listed at all.
+    """
+    now = now or datetime.now(UTC)
+    around = look_around(lab, now)
+    names = [pair for pair in known_studies(lab, around) if pair[0] > after]
+    facts: list[StudyFacts] = []
+    while len(facts) < len(names) and (not facts or time.monotonic() < until):
+        facts.extend(_gather_all(lab, around, memory, names[len(facts) : len(facts) + _BATCH]))
+    reached = names[len(facts) - 1][0] if len(facts) < len(names) else ""
+    return PartialObservation(_judged(lab, around, memory, facts), tuple(sorted(around.at_source)), reached)
+
+
+def _gather_all(
+    lab: Lab, around: Surroundings, memory: Memory, names: Iterable[tuple[str, str]]
+) -> Iterator[StudyFacts]:
+    with ThreadPoolExecutor(OBSERVERS, thread_name_prefix="observe") as pool:
+        yield from pool.map(lambda pair: _gather(lab, around, memory, *pair), names)
+
+
+def _judged(lab: Lab, around: Surroundings, memory: Memory, facts: Sequence[StudyFacts]) -> LabObservation:
+    studies = tuple(judge_study(found, lab.config.backup, around.now) for found in facts)
     observations = {
         found.run_name: found.source.observation for found in facts if isinstance(found.source, SourceFacts)
     }
@@ -126,125 +159,15 @@ def observe_study(lab: Lab, run_name: str, memory: Memory, *, now: datetime | No
     """
     now = now or datetime.now(UTC)
     backup_name = lab.config.backup_name(run_name)
-    facts = _gather(lab, _look_around(lab, now, only=backup_name), memory, run_name, backup_name)
+    facts = _gather(lab, look_around(lab, now, only=backup_name), memory, run_name, backup_name)
     return judge_study(facts, lab.config.backup, now)
-
-
-def _look_around(lab: Lab, now: datetime, *, only: str | None = None) -> _Surroundings:
-    """What is seen once for all studies.
-
-    Args:
-        lab: The lab.
-        now: The time of the observation.
-        only: A backup name: the NAS and S3 are asked for this one, so that looking at each of 1,000 studies again does
-            not list all of them each time.
-    """
-    at_source = source_studies(check_places(lab))
-    if only is None:
-        on_truenas = _attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
-        on_s3 = _attempt(lambda: frozenset(lab.bucket.list_directories("")))
-    else:
-        on_truenas = _attempt(lambda: frozenset({only} if is_directory(lab.truenas, only) else ()))
-        on_s3 = _attempt(lambda: frozenset({only} if _any(lab.bucket.list(f"{only}/")) else ()))
-    stale = _attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
-    view = lab.ledger.read()
-    by_run_name: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in view.records.values():
-        by_run_name[record.run_name].append(record)
-    return _Surroundings(
-        view=view,
-        last_events={record.backup_name: record for _, record in view.events},
-        last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
-        by_run_name=by_run_name,
-        at_source=frozenset(at_source),
-        twins=twins_of(lab, at_source),
-        trashed=trashed_studies(lab),
-        on_truenas=on_truenas,
-        on_s3=on_s3,
-        locked_backups=_attempt(lambda: locked_backups(lab.truenas)),
-        stale_months=stale,
-        now=now,
-    )
-
-
-def _any(found: Iterable[object]) -> bool:
-    return next(iter(found), None) is not None
-
-
-def _known_studies(lab: Lab, around: _Surroundings) -> list[tuple[str, str]]:
-    """Run name and backup name of every study, each run name once: it is what a study is called by everywhere."""
-    at_host = {name: lab.config.backup_name(name) for name in (*around.at_source, *around.trashed)}
-    named, taken = dict(at_host), set(at_host.values())
-    for name, record in sorted(around.view.records.items(), key=lambda one: not _is_named_so(lab, one[1])):
-        if name in taken or record.run_name in at_host or _is_gone(around, name, record):
-            continue  # of a study at hand that is recorded under another name, its own line tells
-        # An alias came or went since: what was archived under the old name goes by that, where nothing else does.
-        run_name = record.run_name if _is_named_so(lab, record) else name
-        named.setdefault(run_name, name)
-    return sorted([*named.items(), *_unrecorded(lab, around, taken)])
-
-
-def _is_named_so(lab: Lab, record: Record) -> bool:
-    """Whether config.toml still gives a recorded study the backup name it has."""
-    return lab.config.backup_name(record.run_name) == record.backup_name
-
-
-def _unrecorded(lab: Lab, around: _Surroundings, taken: Collection[str]) -> set[tuple[str, str]]:
-    """Studies in both places that the ledger does not know: it was lost with its mirror; they can be proven again.
-
-    Only what bears our sidecar is ours: backups that are older than this program are none of its business.
-    """
-    if isinstance(around.on_truenas, Unseen) or isinstance(around.on_s3, Unseen):
-        return set()
-    run_names = {backup_name: run_name for run_name, backup_name in lab.config.alias.items()}
-    found = sorted((around.on_truenas & around.on_s3) - around.view.records.keys() - set(taken))
-    with ThreadPoolExecutor(_OBSERVERS, thread_name_prefix="observe") as pool:
-        ours = list(pool.map(lambda name: _attempt(lambda: _has_sidecar(lab, name)), found))
-    # One that could not be asked is listed, and becomes unknown: it may be ours.
-    return {(run_names.get(name, name), name) for name, is_ours in zip(found, ours, strict=True) if is_ours}
-
-
-def _has_sidecar(lab: Lab, backup_name: str) -> bool:
-    path = f"{backup_name}/{SIDECAR_NAME}"
-    try:
-        return lab.truenas.stat(path).kind == "file"
-    except NotFoundError:
-        return lab.bucket.head(path) is not None
-
-
-def _is_gone(around: _Surroundings, backup_name: str, record: Record) -> bool:
-    """Whether nothing of a study is left, and nothing of it was ever archived: it was renamed, as its hint said."""
-    if is_proven(record) or record.was_released:
-        return False
-    places = (around.on_truenas, around.on_s3)
-    return all(not isinstance(place, Unseen) and backup_name not in place for place in places)
-
-
-def twins_of(lab: Lab, names: Iterable[str]) -> dict[str, list[str]]:
-    """Studies that would become one at the destinations, each with the others: one would overwrite the other."""
-    groups: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups[lab.config.backup_name(name).casefold()].append(name)
-    return {
-        name: [other for other in sorted(group) if other != name]
-        for group in groups.values()
-        if len(group) > 1
-        for name in group
-    }
 
 
 def _matches(limit: str, names: tuple[str, str]) -> bool:
     return any(fnmatch.fnmatchcase(name, limit) for name in names)
 
 
-def _attempt(look: Callable[[], T]) -> T | Unseen:
-    try:
-        return look()
-    except ResourceError as error:
-        return Unseen(described(error))
-
-
-def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, backup_name: str) -> StudyFacts:
+def _gather(lab: Lab, around: Surroundings, memory: Memory, run_name: str, backup_name: str) -> StudyFacts:
     record = around.view.records.get(backup_name)
     at_source = run_name in around.at_source
     trashed = around.trashed.get(run_name)
@@ -254,17 +177,17 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
     if settled:
         copy, archive = _present(around.on_truenas, backup_name), _present(around.on_s3, backup_name)
     else:
-        copy = _attempt(lambda: _look_at_copy(lab, around, backup_name))
-        archive = _attempt(lambda: _look_at_archive(lab, around, backup_name))
+        copy = attempt(lambda: _look_at_copy(lab, around, backup_name))
+        archive = attempt(lambda: _look_at_archive(lab, around, backup_name))
     return StudyFacts(
         run_name=run_name,
         backup_name=backup_name,
-        source=_attempt(lambda: _look_at_source(lab, around, memory, run_name)) if at_source else None,
-        lock=_attempt(lambda: _look_at_locks(lab, around, run_name, backup_name)),
+        source=attempt(lambda: _look_at_source(lab, around, memory, run_name)) if at_source else None,
+        lock=attempt(lambda: _look_at_locks(lab, around, run_name, backup_name)),
         copy=copy,
         archive=archive,
         record=record,
-        trash=_attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
+        trash=attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         last_event=around.last_events.get(backup_name),
         last_proven=around.last_proven.get(backup_name),
         elsewhere=recorded_elsewhere(around.by_run_name.get(run_name, ()), backup_name),
@@ -272,7 +195,7 @@ def _gather(lab: Lab, around: _Surroundings, memory: Memory, run_name: str, back
     )
 
 
-def _is_mirrored(around: _Surroundings, backup_name: str) -> bool | Unseen:
+def _is_mirrored(around: Surroundings, backup_name: str) -> bool | Unseen:
     if isinstance(around.stale_months, Unseen):
         return around.stale_months
     return not around.view.months_of(backup_name) & around.stale_months
@@ -284,7 +207,7 @@ def _present(names: frozenset[str] | Unseen, name: str) -> Present | Unseen | No
     return Present() if name in names else None
 
 
-def _look_at_source(lab: Lab, around: _Surroundings, memory: Memory, run_name: str) -> SourceFacts:
+def _look_at_source(lab: Lab, around: Surroundings, memory: Memory, run_name: str) -> SourceFacts:
     listing = read_listing(lab.source, run_name)
     alias = lab.config.alias.get(run_name)
     report = validate_listing(
@@ -293,10 +216,19 @@ def _look_at_source(lab: Lab, around: _Surroundings, memory: Memory, run_name: s
     if twins := around.twins.get(run_name):
         report = with_clash(report, twins)
     observation = remember(memory.get(run_name), listing.fingerprint(), around.now)
-    return SourceFacts(listing, report, observation, _held_open(lab, listing))
+    seems_idle = judge_idle(
+        observation,
+        now=around.now,
+        newest_mtime_ns=listing.newest_mtime_ns,
+        held_open=None,
+        idle_days=lab.config.backup.idle_days,
+        settle_minutes=lab.config.backup.settle_minutes,
+    ).is_true
+    return SourceFacts(listing, report, observation, _held_open(lab, listing) if seems_idle else None)
 
 
 def _held_open(lab: Lab, listing: Listing) -> str | None:
+    """A file that another program holds open; asking costs a round trip a file, so only the newest are asked for."""
     newest = sorted(listing.files, key=lambda entry: entry.mtime_ns, reverse=True)[:_PROBED_FILES]
     for entry in newest:
         held = lab.source.is_held_open(f"{listing.name}/{entry.path}")
@@ -307,7 +239,7 @@ def _held_open(lab: Lab, listing: Listing) -> str | None:
     return None
 
 
-def _look_at_locks(lab: Lab, around: _Surroundings, run_name: str, backup_name: str) -> LockFacts | None:
+def _look_at_locks(lab: Lab, around: Surroundings, run_name: str, backup_name: str) -> LockFacts | None:
     """The lock at the source comes first: a crash leaves both, and that one is where a person looks."""
     if run_name in around.at_source and (found := find_study_lock(lab.source, run_name)):
         return found.facts
@@ -318,7 +250,7 @@ def _look_at_locks(lab: Lab, around: _Surroundings, run_name: str, backup_name: 
     return None
 
 
-def _look_at_copy(lab: Lab, around: _Surroundings, backup_name: str) -> CopyFacts | None:
+def _look_at_copy(lab: Lab, around: Surroundings, backup_name: str) -> CopyFacts | None:
     if isinstance(around.on_truenas, Unseen):
         raise ResourceError(around.on_truenas.why)
     return read_copy(lab, backup_name) if backup_name in around.on_truenas else None
@@ -348,7 +280,7 @@ def read_copy(lab: Lab, backup_name: str) -> CopyFacts | None:
         return CopyFacts(files, None, damage=str(error))
 
 
-def _look_at_archive(lab: Lab, around: _Surroundings, backup_name: str) -> ArchiveFacts | None:
+def _look_at_archive(lab: Lab, around: Surroundings, backup_name: str) -> ArchiveFacts | None:
     if isinstance(around.on_s3, Unseen):
         raise ResourceError(around.on_s3.why)
     if backup_name not in around.on_s3:

@@ -13,7 +13,7 @@ from fusion_assets.reconcile.lab import (
     source_studies,
     trashed_studies,
 )
-from fusion_assets.reconcile.observe import read_copy, twins_of
+from fusion_assets.reconcile.observe import read_copy
 from fusion_assets.reconcile.overwrite import (
     archived_elsewhere,
     last_proven,
@@ -23,6 +23,7 @@ from fusion_assets.reconcile.overwrite import (
     source_changed,
     trash_changed,
 )
+from fusion_assets.reconcile.surroundings import twins_of
 from fusion_assets.standard.listing import Listing
 
 

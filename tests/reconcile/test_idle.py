@@ -73,3 +73,10 @@ def test_the_memory_survives_a_restart(memory: dict[str, Observation]) -> None:
 @given(st.text())
 def test_a_damaged_memory_only_costs_a_second_look(text: str) -> None:
     assert isinstance(memory_from_json(text), dict)
+
+
+def test_an_abbreviated_fingerprint_is_recognised_and_an_empty_one_is_not() -> None:
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    later = since + timedelta(hours=1)
+    assert remember(Observation("abcd", since), "abcdef", later) == Observation("abcdef", since)
+    assert remember(Observation("", since), "abcdef", later) == Observation("abcdef", later)

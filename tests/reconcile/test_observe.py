@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fusion_assets.reconcile import observe
 from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.lab import Lab, create_ledger
-from fusion_assets.reconcile.observe import observe_lab, observe_study, twins_of
+from fusion_assets.reconcile.observe import observe_lab, observe_study
 from fusion_assets.reconcile.plan import Desired, ObservedStudy, Verdict, plan_study
+from fusion_assets.reconcile.surroundings import twins_of
 from resources.errors import UnavailableError
 from resources.local import LocalStorage
 from resources.storage import Storage
@@ -239,3 +241,36 @@ def test_the_other_host_that_works_on_a_backup_is_named(archived: SmallLab) -> N
         for study in (observed(opened), observe_study(opened, STUDY, {})):
             assert study.conditions[Name.UNLOCKED].reason == "Locked"
             assert "process 7 on microscope-2" in study.conditions[Name.UNLOCKED].message
+
+
+def test_a_lab_too_big_for_one_look_is_seen_whole_over_several_and_no_study_twice(
+    lab: SmallLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.add_study(OTHER)
+    lab.add_study("20260107_WW_HCC_run3")
+    monkeypatch.setattr(observe, "_BATCH", 1)
+    with lab.opened() as opened:
+        seen, after, memory = [], "", {}
+        for _ in range(3):
+            looked = observe.observe_next(opened, memory, after=after, until=0.0)
+            seen += [one.run_name for one in looked.seen.studies]
+            after, memory = looked.reached, looked.seen.memory
+            assert looked.at_source == (STUDY, OTHER, "20260107_WW_HCC_run3")
+        assert seen == [STUDY, OTHER, "20260107_WW_HCC_run3"]
+        assert after == ""
+        assert set(memory) == set(seen)
+
+
+def test_a_file_is_not_asked_whether_it_is_held_open_while_its_study_is_not_idle_anyway(
+    lab: SmallLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is a round trip over SMB: 2,000 studies times 32 files at 5 ms would be five minutes."""
+    asked: list[str] = []
+    monkeypatch.setattr(LocalStorage, "is_held_open", lambda _, path: bool(asked.append(path)))
+    lab.config.write_text(lab.config.read_text().replace("settle_minutes = 0", "settle_minutes = 30"))
+    with lab.opened() as opened:
+        assert observed(opened).conditions[Name.IDLE].reason == "NotSettled"
+        assert asked == []
+        hour_ago = {STUDY: Observation(observed(opened).fingerprint, datetime.now(UTC) - timedelta(hours=1))}
+        assert observe_study(opened, STUDY, hour_ago).conditions[Name.IDLE].is_true
+        assert asked

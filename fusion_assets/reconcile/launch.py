@@ -1,0 +1,142 @@
+"""Which plans to start now, and why the others are not. Pure.
+
+A plan says what is missing; whether to begin with it at this moment also depends on what is running already and on what
+came of earlier tries. What belongs here: that decision. What does not: what is missing (`plan`), where the tries are
+recorded, and starting anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
+
+# A server that was restarted is back after minutes, a broken disk after a day: 5, 20, 80 minutes, 5 hours, then daily.
+_FIRST_PAUSE = timedelta(minutes=5)
+_LONGEST_PAUSE = timedelta(days=1)
+_FACTOR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What came of starting a study in the very state it is in now.
+
+    Attributes:
+        ended: How many tries ended; none of them changed the state, or it would be another one.
+        last_ended_at: When the last of them ended.
+        hopeless: Whether one failed for a reason that trying again cannot cure.
+    """
+
+    ended: int
+    last_ended_at: datetime
+    hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A plan to start now.
+
+    Attributes:
+        plan: The plan.
+        state: From `state_of`.
+        number: How many times it was tried in this state before.
+    """
+
+    plan: StudyPlan
+    state: str
+    number: int
+
+    @property
+    def key(self) -> str:
+        """The same for the same try: who is asked twice to start it starts it once."""
+        return f"{self.plan.study}:{self.state}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What to start now.
+
+    Attributes:
+        launches: At most as many as were allowed, oldest study first.
+        held_back: Why each other study that is not settled is not started, by name.
+    """
+
+    launches: tuple[Launch, ...]
+    held_back: Mapping[str, str]
+
+
+def state_of(plan: StudyPlan) -> str:
+    """What a try is about: how the study looks, and what is to be done. It changes when either does.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        16 hex digits.
+    """
+    parts = [plan.observed.fingerprint, *(action.value for action in plan.actions)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def pause_after(ended: int) -> timedelta:
+    """How long to wait after so many tries that changed nothing.
+
+    Args:
+        ended: Their number, at least 1.
+    """
+    factor: int = _FACTOR ** min(ended - 1, 10)
+    return min(_FIRST_PAUSE * factor, _LONGEST_PAUSE)
+
+
+def decide(
+    plans: Iterable[StudyPlan],
+    *,
+    running: Collection[str],
+    tries: Mapping[str, Tries],
+    now: datetime,
+    at_most: int,
+) -> Decisions:
+    """Decide what to start.
+
+    Args:
+        plans: In the order in which they are to be started.
+        running: The studies on which a run works or waits to begin, by run name.
+        tries: What came of earlier tries, by `state_of`.
+        now: The time, UTC.
+        at_most: How many to start.
+    """
+    launches: list[Launch] = []
+    held_back: dict[str, str] = {}
+    for plan in plans:
+        if not plan.actions:
+            if plan.verdict is not Verdict.SETTLED:
+                held_back[plan.study] = why_nothing(plan)
+            continue
+        state = state_of(plan)
+        tried = tries.get(state)
+        why = _why_not_now(plan, running, tried, now)
+        if why is None and len(launches) == at_most:
+            why = f"{at_most} others are started first; its turn comes at one of the next looks"
+        if why is None:
+            launches.append(Launch(plan, state, tried.ended if tried else 0))
+        else:
+            held_back[plan.study] = why
+    return Decisions(tuple(launches), held_back)
+
+
+def _why_not_now(plan: StudyPlan, running: Collection[str], tried: Tries | None, now: datetime) -> str | None:
+    if plan.study in running:
+        return "a run works on it, or waits to begin"
+    if tried is None or tried.ended == 0:
+        return None
+    if tried.hopeless:
+        return "it failed for a reason that trying again cannot cure; it is tried again when its files change"
+    again = tried.last_ended_at + pause_after(tried.ended)
+    # A clock that was set back must not stop a study for longer than the pause itself.
+    if now < again and tried.last_ended_at <= now:
+        times = "once" if tried.ended == 1 else f"{tried.ended} times"
+        return f"tried {times} without coming further; tried again at {again:%Y-%m-%d %H:%M} UTC"
+    return None

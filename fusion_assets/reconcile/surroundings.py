@@ -1,0 +1,158 @@
+"""What is seen once for all studies of a lab: who is where, the ledger, the trash, the locks.
+
+What belongs here: the listings of the places' roots and the ledger's view, and which studies there are in all of them.
+What does not: looking into one study (`observe`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.conditions import Unseen
+from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
+from fusion_assets.reconcile.locks import locked_backups
+from fusion_assets.reconcile.overwrite import is_proven
+from fusion_assets.standard.listing import SIDECAR_NAME
+from fusion_assets.standard.validate import is_study_candidate
+from resources.errors import NotFoundError, ResourceError, described
+
+T = TypeVar("T")
+
+# Listing is waiting: for the NAS, for S3. More than this only queues at the server.
+OBSERVERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is seen once for all studies."""
+
+    view: LedgerView
+    last_events: Mapping[str, Record]
+    last_proven: Mapping[str, Record]
+    by_run_name: Mapping[str, list[Record]]
+    at_source: frozenset[str]
+    twins: Mapping[str, list[str]]
+    trashed: Mapping[str, str]
+    on_truenas: frozenset[str] | Unseen
+    on_s3: frozenset[str] | Unseen
+    locked_backups: frozenset[str] | Unseen
+    stale_months: frozenset[str] | Unseen
+    now: datetime
+
+
+def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surroundings:
+    """What is seen once for all studies.
+
+    Args:
+        lab: The lab.
+        now: The time of the observation.
+        only: A backup name: the NAS and S3 are asked for this one, so that looking at each of 1,000 studies again does
+            not list all of them each time.
+    """
+    at_source = source_studies(check_places(lab))
+    if only is None:
+        on_truenas = attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
+        on_s3 = attempt(lambda: frozenset(lab.bucket.list_directories("")))
+    else:
+        on_truenas = attempt(lambda: frozenset({only} if is_directory(lab.truenas, only) else ()))
+        on_s3 = attempt(lambda: frozenset({only} if _any(lab.bucket.list(f"{only}/")) else ()))
+    stale = attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
+    view = lab.ledger.read()
+    by_run_name: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in view.records.values():
+        by_run_name[record.run_name].append(record)
+    return Surroundings(
+        view=view,
+        last_events={record.backup_name: record for _, record in view.events},
+        last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
+        by_run_name=by_run_name,
+        at_source=frozenset(at_source),
+        twins=twins_of(lab, at_source),
+        trashed=trashed_studies(lab),
+        on_truenas=on_truenas,
+        on_s3=on_s3,
+        locked_backups=attempt(lambda: locked_backups(lab.truenas)),
+        stale_months=stale,
+        now=now,
+    )
+
+
+def _any(found: Iterable[object]) -> bool:
+    return next(iter(found), None) is not None
+
+
+def known_studies(lab: Lab, around: Surroundings) -> list[tuple[str, str]]:
+    """Run name and backup name of every study, each run name once: it is what a study is called by everywhere."""
+    at_host = {name: lab.config.backup_name(name) for name in (*around.at_source, *around.trashed)}
+    named, taken = dict(at_host), set(at_host.values())
+    for name, record in sorted(around.view.records.items(), key=lambda one: not _is_named_so(lab, one[1])):
+        if name in taken or record.run_name in at_host or _is_gone(around, name, record):
+            continue  # of a study at hand that is recorded under another name, its own line tells
+        # An alias came or went since: what was archived under the old name goes by that, where nothing else does.
+        run_name = record.run_name if _is_named_so(lab, record) else name
+        named.setdefault(run_name, name)
+    return sorted([*named.items(), *_unrecorded(lab, around, taken)])
+
+
+def _is_named_so(lab: Lab, record: Record) -> bool:
+    """Whether config.toml still gives a recorded study the backup name it has."""
+    return lab.config.backup_name(record.run_name) == record.backup_name
+
+
+def _unrecorded(lab: Lab, around: Surroundings, taken: Collection[str]) -> set[tuple[str, str]]:
+    """Studies in both places that the ledger does not know: it was lost with its mirror; they can be proven again.
+
+    Only what bears our sidecar is ours: backups that are older than this program are none of its business.
+    """
+    if isinstance(around.on_truenas, Unseen) or isinstance(around.on_s3, Unseen):
+        return set()
+    run_names = {backup_name: run_name for run_name, backup_name in lab.config.alias.items()}
+    found = sorted((around.on_truenas & around.on_s3) - around.view.records.keys() - set(taken))
+    with ThreadPoolExecutor(OBSERVERS, thread_name_prefix="observe") as pool:
+        ours = list(pool.map(lambda name: attempt(lambda: _has_sidecar(lab, name)), found))
+    # One that could not be asked is listed, and becomes unknown: it may be ours.
+    return {(run_names.get(name, name), name) for name, is_ours in zip(found, ours, strict=True) if is_ours}
+
+
+def _has_sidecar(lab: Lab, backup_name: str) -> bool:
+    path = f"{backup_name}/{SIDECAR_NAME}"
+    try:
+        return lab.truenas.stat(path).kind == "file"
+    except NotFoundError:
+        return lab.bucket.head(path) is not None
+
+
+def _is_gone(around: Surroundings, backup_name: str, record: Record) -> bool:
+    """Whether nothing of a study is left, and nothing of it was ever archived: it was renamed, as its hint said."""
+    if is_proven(record) or record.was_released:
+        return False
+    places = (around.on_truenas, around.on_s3)
+    return all(not isinstance(place, Unseen) and backup_name not in place for place in places)
+
+
+def twins_of(lab: Lab, names: Iterable[str]) -> dict[str, list[str]]:
+    """Studies that would become one at the destinations, each with the others: one would overwrite the other."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[lab.config.backup_name(name).casefold()].append(name)
+    return {
+        name: [other for other in sorted(group) if other != name]
+        for group in groups.values()
+        if len(group) > 1
+        for name in group
+    }
+
+
+def attempt(look: Callable[[], T]) -> T | Unseen:
+    """What a look gives, or why it gave nothing: a failed listing is never an empty one."""
+    try:
+        return look()
+    except ResourceError as error:
+        return Unseen(described(error))

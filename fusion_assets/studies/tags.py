@@ -1,0 +1,15 @@
+"""The tags that our runs bear in Dagster, beside its own."""
+
+from __future__ import annotations
+
+# Since when the study has looked as it does, and how: what whoever launched the run observed of it.
+IDLE_SINCE_TAG = "fusion/idle_since"
+FINGERPRINT_TAG = "fusion/fingerprint"
+# What the run was started for (`fusion_assets.reconcile.launch.state_of`): two runs for one state are two tries.
+STATE_TAG = "fusion/state"
+# Set on a run that failed for a reason that trying again cannot cure.
+RETRY_TAG = "fusion/retry"
+HOPELESS = "never"
+# What a run belongs to: one eviction at a time, however many the sensor, the calendar and people ask for.
+KIND_TAG = "fusion/kind"
+EVICTION = "eviction"
