@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,6 +15,7 @@ from cli.output import print_json, print_plan
 from cli.plan import refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
+from fusion_assets.hooks import HookError, run_hook
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.idle import NOT_SETTLED, Memory
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
@@ -52,7 +52,7 @@ def run(limit: str | None, output: str, *, dry_run: bool) -> None:
         with reconciling(settings, as_json=output == "json") as opened:
             refuse_locks(opened.lab)
             code = _backup(opened, limit, output, dry_run=dry_run, verbose=settings.verbose)
-    except (RefusedError, ResourceError) as error:
+    except (RefusedError, HookError, ResourceError) as error:
         if not dry_run:
             mail_failure(config, settings.smtp_env, trouble=str(error))
         if isinstance(error, ResourceError):
@@ -111,24 +111,3 @@ def refuse_locks(lab: Lab) -> None:
     locks = locks_in_the_way(lab, {*source_studies(check_places(lab)), *trashed_studies(lab)})
     if locks:
         raise RefusedError("\n".join([*(str(lock) for lock in locks), "nothing was touched"]))
-
-
-def run_hook(argv: tuple[str, ...], *, quiet: bool) -> None:
-    """Run a configured command before the work, its output going where ours goes.
-
-    Args:
-        argv: The command and its arguments; empty for none.
-        quiet: Send what it prints to stderr, so that stdout is what programs expect of us.
-
-    Raises:
-        RefusedError: It cannot be run or failed: the work does not start.
-    """
-    if not argv:
-        return
-    try:
-        output = sys.stderr if quiet else None
-        code = subprocess.run(argv, check=False, stdout=output).returncode  # noqa: S603 - the operator's own command
-    except OSError as error:
-        raise RefusedError(f"hook {argv[0]!r} cannot be run: {error} | hint: check [hooks] in config.toml") from error
-    if code != 0:
-        raise RefusedError(f"hook {argv[0]!r} ended with exit code {code}; nothing was started")
