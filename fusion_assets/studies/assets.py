@@ -76,17 +76,42 @@ def build_study_assets(
     Returns:
         The assets, `truenas_copy` and `s3_archive` being two nodes of one step that shares one pass over the data.
     """
-    options = _transfer_options(config)
+    release = _source_released(config, retry_seconds) if config.backup.delete_source else _kept()
+    return [
+        _validated(config, retry_seconds),
+        _copy_and_archive(config, progress, retry_seconds),
+        _manifest_entry(config, retry_seconds),
+        release,
+    ]
 
-    @dg.asset(
+
+def _spec(
+    name: str,
+    description: str,
+    *,
+    after: str | None = None,
+    kind: str | None = None,
+    skippable: bool = False,
+    code_version: str | None = _CODE_VERSION,
+) -> dg.AssetSpec:
+    """One asset of a study, with what all of them share."""
+    return dg.AssetSpec(
+        name,
+        description=description,
+        deps=[after] if after else [],
+        kinds={kind} if kind else set(),
+        skippable=skippable,
+        code_version=code_version,
         partitions_def=studies,
-        check_specs=checks.VALIDATED_CHECKS,
-        kinds={"python"},
         group_name=GROUP,
         owners=_OWNERS,
-        code_version=_CODE_VERSION,
-        description="The study keeps the naming standard R1-R8 and its image files are whole.",
     )
+
+
+def _validated(config: Config, retry_seconds: float) -> dg.AssetsDefinition:
+    says = "The study keeps the naming standard R1-R8 and its image files are whole."
+
+    @dg.multi_asset(specs=[_spec(checks.VALIDATED, says, kind="python")], check_specs=checks.VALIDATED_CHECKS)
     def validated(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds, backup=False) as (here, run_name):
             found = steps.validate(here, run_name)
@@ -98,31 +123,18 @@ def build_study_assets(
                 data_version=dg.DataVersion(found.listing.fingerprint()),
             )
 
+    return validated
+
+
+def _copy_and_archive(config: Config, progress: ProgressFactory, retry_seconds: float) -> dg.AssetsDefinition:
+    options = _transfer_options(config)
+    copied = "Every file is on the NAS, read back from there and equal to the source; sidecar written."
+    archived = "Every file is in S3 with its SHA-256, compared object by object; sidecar uploaded last."
+
     @dg.multi_asset(
-        name="copy_and_archive",
         specs=[
-            dg.AssetSpec(
-                checks.TRUENAS_COPY,
-                deps=[checks.VALIDATED],
-                partitions_def=studies,
-                kinds={"smb"},
-                skippable=True,
-                group_name=GROUP,
-                owners=_OWNERS,
-                code_version=_CODE_VERSION,
-                description="Every file is on the NAS, read back from there and equal to the source; sidecar written.",
-            ),
-            dg.AssetSpec(
-                checks.S3_ARCHIVE,
-                deps=[checks.TRUENAS_COPY],
-                partitions_def=studies,
-                kinds={"s3"},
-                skippable=True,
-                group_name=GROUP,
-                owners=_OWNERS,
-                code_version=_CODE_VERSION,
-                description="Every file is in S3 with its SHA-256, compared object by object; sidecar uploaded last.",
-            ),
+            _spec(checks.TRUENAS_COPY, copied, after=checks.VALIDATED, kind="smb", skippable=True),
+            _spec(checks.S3_ARCHIVE, archived, after=checks.TRUENAS_COPY, kind="s3", skippable=True),
         ],
         check_specs=checks.TRANSFER_CHECKS,
         can_subset=True,
@@ -146,32 +158,32 @@ def build_study_assets(
             yield from report.transfer_results(here, run_name, done)
             steps.refuse_unarchived(done)
 
-    @dg.asset(
-        partitions_def=studies,
-        deps=[checks.S3_ARCHIVE],
+    return copy_and_archive
+
+
+def _manifest_entry(config: Config, retry_seconds: float) -> dg.AssetsDefinition:
+    says = "The ledger says complete, durably, and its mirror in S3 says the same."
+
+    @dg.multi_asset(
+        specs=[_spec(checks.MANIFEST_ENTRY, says, after=checks.S3_ARCHIVE, kind="jsonl")],
         check_specs=checks.LEDGER_CHECKS,
-        kinds={"jsonl"},
         pool="s3",
-        group_name=GROUP,
-        owners=_OWNERS,
-        code_version=_CODE_VERSION,
-        description="The ledger says complete, durably, and its mirror in S3 says the same.",
     )
     def manifest_entry(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
             done = steps.record_entry(here, run_name)
             yield from report.ledger_results(done)
 
-    @dg.asset(
-        partitions_def=studies,
-        deps=[checks.MANIFEST_ENTRY],
+    return manifest_entry
+
+
+def _source_released(config: Config, retry_seconds: float) -> dg.AssetsDefinition:
+    says = "The source is gone from the instrument, after every gate was found open at that moment."
+
+    @dg.multi_asset(
+        specs=[_spec(checks.SOURCE_RELEASED, says, after=checks.MANIFEST_ENTRY, kind="smb")],
         check_specs=checks.RELEASE_CHECKS,
-        kinds={"smb"},
         pool="s3",
-        group_name=GROUP,
-        owners=_OWNERS,
-        code_version=_CODE_VERSION,
-        description="The source is gone from the instrument, after every gate was found open at that moment.",
     )
     def source_released(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with _working(context, lab.open(config), retry_seconds) as (here, run_name):
@@ -182,7 +194,7 @@ def build_study_assets(
                 raise
             yield from report.release_results(released)
 
-    return [validated, copy_and_archive, manifest_entry, source_released if config.backup.delete_source else _kept()]
+    return source_released
 
 
 def _kept() -> dg.AssetSpec:
@@ -190,14 +202,8 @@ def _kept() -> dg.AssetSpec:
 
     As an asset that runs and makes nothing it would turn every backfill red, for Dagster counts what was not made.
     """
-    return dg.AssetSpec(
-        checks.SOURCE_RELEASED,
-        deps=[checks.MANIFEST_ENTRY],
-        partitions_def=studies,
-        group_name=GROUP,
-        owners=_OWNERS,
-        description="The source stays at the instrument: delete_source is false in [backup] of config.toml.",
-    )
+    says = "The source stays at the instrument: delete_source is false in [backup] of config.toml."
+    return _spec(checks.SOURCE_RELEASED, says, after=checks.MANIFEST_ENTRY, code_version=None)
 
 
 def _transfer_options(config: Config) -> TransferOptions:
