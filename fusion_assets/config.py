@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
@@ -32,6 +33,20 @@ _SMB_PORT = 445
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names the file, the key, the rule and the way out."""
+
+
+class Event(StrEnum):
+    """What a lab can be mailed about; also the name of the subscription file."""
+
+    BACKUP_FAILURE = "backup_failure"
+    CLEANUP_FAILURE = "cleanup_failure"
+    FUSION_ERROR = "fusion_error"
+    MONITOR_CRASH = "monitor_crash"
+    TOOLKIT_ERROR = "toolkit_error"
+    CHECK_FAILED = "check_failed"
+    CAPACITY_WARNING = "capacity_warning"
+    DIGEST = "digest"
+    HEARTBEAT = "heartbeat"
 
 
 class Section(BaseModel):
@@ -114,15 +129,27 @@ class NotifySection(Section):
     """Mail on or off; who receives what is in `recipients_dir` (default: ``recipients`` beside config.toml).
 
     Attributes:
-        cooldown_minutes: For this long after a mail of an event, further ones are gathered into one; by event.
+        toolkit_error_cooldown_seconds: For this long after a mail of our own warnings, further ones are gathered.
+        cooldown_minutes: The same for the other events; 0: never gather, each mail goes by itself.
         ui_url: Where the Dagster UI is seen from a reader's desk, for links in mails.
     """
 
     enabled: bool = False
     recipients_dir: str | None = None
     toolkit_error_cooldown_seconds: NotNegative = 300
-    cooldown_minutes: dict[str, NotNegative] = Field(default_factory=dict)
+    cooldown_minutes: dict[Event, NotNegative] = Field(default_factory=dict)
     ui_url: str = "http://127.0.0.1:3000"
+
+    @field_validator("cooldown_minutes", mode="before")
+    @classmethod
+    def _names_events(cls, minutes: object) -> object:
+        for name in minutes if isinstance(minutes, dict) else ():
+            if name == Event.TOOLKIT_ERROR:
+                raise ValueError(f"{name} has toolkit_error_cooldown_seconds instead")
+            if name not in set(Event):
+                nearest = get_close_matches(str(name), list(Event), n=1, cutoff=0)[0]
+                raise ValueError(f"there is no event {name!r} | hint: did you mean {nearest}?")
+        return minutes
 
 
 class HeartbeatSection(Section):

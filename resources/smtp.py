@@ -54,6 +54,8 @@ class Mail:
         subject: One line; line breaks in it become spaces.
         text: What it says.
         html: The same for readers of HTML; None for text only.
+        message_id: The part of the Message-ID before the ``@``; empty for a new one. A mail that is handed over again,
+            since nobody knows whether it was taken, is recognised by it.
 
     Raises:
         ValueError: There is no recipient, or one is not an address (`is_address`).
@@ -64,6 +66,7 @@ class Mail:
     subject: str
     text: str
     html: str | None = None
+    message_id: str = ""
 
     def __post_init__(self) -> None:
         if not self.recipients:
@@ -154,7 +157,8 @@ def _compose(mail: Mail) -> EmailMessage:
     message["To"] = ", ".join(mail.recipients)
     message["Subject"] = " ".join(_encodable(mail.subject).split())
     message["Date"] = formatdate(localtime=True)
-    message["Message-ID"] = make_msgid(domain=mail.sender.rpartition("@")[2])
+    domain = mail.sender.rpartition("@")[2]
+    message["Message-ID"] = f"<{mail.message_id}@{domain}>" if mail.message_id else make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday reply to a machine
     message.set_content(_encodable(mail.text))
     if mail.html is not None:

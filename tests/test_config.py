@@ -156,3 +156,14 @@ def test_a_time_zone_that_does_not_exist_is_named_with_the_nearest_one():
 
     assert "schedules.timezone" in error
     assert "Asia/Shanghai" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("check_faild", "there is no event 'check_faild' | hint: did you mean check_failed?"),
+        ("toolkit_error", "toolkit_error has toolkit_error_cooldown_seconds instead"),
+    ],
+)
+def test_a_cooldown_of_an_event_that_is_none_names_the_nearest(name: str, hint: str) -> None:
+    assert hint in error_of(notify={"cooldown_minutes": {name: 5}})

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fusion_assets.notify.letter import Message
 from fusion_assets.notify.recipients import Event
 
 # More lines than a person reads in a mail; `fusion plan` shows the rest.
@@ -26,21 +27,6 @@ _SAFE = (
     "in S3 were both proven intact at that moment; whatever is not proven in both places is still at the source. "
     "Running the backup again is safe: it goes on where it stopped."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is said, to whomever.
-
-    Attributes:
-        subject: One line.
-        text: For readers of plain text.
-        html: The same as HTML; None for text only.
-    """
-
-    subject: str
-    text: str
-    html: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Who subscribed to which event: text files with one address a line, read fresh for every mail.
 
-What belongs here: the events, the files, and what a line of them means. What does not: sending anything.
+What belongs here: the files, and what a line of them means. What does not: sending anything.
 """
 
 from __future__ import annotations
@@ -8,25 +8,16 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
-from fusion_assets.config import USER_CONFIG_DIR, Config
+from fusion_assets.config import USER_CONFIG_DIR, Config, Event
 from resources.smtp_settings import is_address
+
+__all__ = ["Event", "Parsed", "Subscribers", "parse_recipients", "recipients_folder", "subscribers"]
 
 DEFAULT_FILE = "default.txt"
 
 _COMMENT = re.compile(r"(^|\s)#.*")
-
-
-class Event(StrEnum):
-    """What one can subscribe to; also the name of the file."""
-
-    BACKUP_FAILURE = "backup_failure"
-    CLEANUP_FAILURE = "cleanup_failure"
-    FUSION_ERROR = "fusion_error"
-    MONITOR_CRASH = "monitor_crash"
-    TOOLKIT_ERROR = "toolkit_error"
 
 
 @dataclass(frozen=True, slots=True)

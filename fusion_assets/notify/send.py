@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fusion_assets.config import Config
-from fusion_assets.notify.messages import Message
+from fusion_assets.notify.letter import Message
 from fusion_assets.notify.recipients import Event, Subscribers, recipients_folder, subscribers
 from resources.errors import AccessDeniedError, NotFoundError, ResourceError, UnavailableError
 from resources.smtp import Mail, SmtpClient

@@ -44,9 +44,9 @@ def test_every_event_is_listed_with_its_subscribers_and_their_file(config: Path)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     own, default = config.parent / "recipients" / "backup_failure.txt", config.parent / "recipients" / "default.txt"
-    assert lines[0] == f"backup_failure   ops@lab.example, manager@lab.example  ({own})"
-    assert lines[4] == f"toolkit_error    all@lab.example  ({default})"
-    assert len(lines) == 5
+    assert lines[0] == f"backup_failure    ops@lab.example, manager@lab.example  ({own})"
+    assert lines[4] == f"toolkit_error     all@lab.example  ({default})"
+    assert len(lines) == 9
     assert result.stderr.count("'all at lab' is not a mail address") == 1
 
 

@@ -29,6 +29,10 @@ def test_the_events_are_the_labs() -> None:
         "fusion_error",
         "monitor_crash",
         "toolkit_error",
+        "check_failed",
+        "capacity_warning",
+        "digest",
+        "heartbeat",
     ]
 
 
