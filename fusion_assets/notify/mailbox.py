@@ -265,36 +265,42 @@ class Mailbox:
         waits, unknown = self._with_queue(lambda queue: queue.waits(mail, self._clock()))
         if waits or unknown:
             return Posted(Fate.WAITING, new, f"mail waits: {delivered.sentence or 'it is sent later'}", problems)
+        if delivered.dropped and not delivered.sent:
+            return Posted(Fate.DROPPED, new, "no mail: nobody is subscribed any more", problems)
         return Posted(Fate.SENT, new, f"mail sent: {'; '.join(delivered.sent) or 'by another process'}", problems)
 
     def _deliver(self, *, at_once: bool) -> Delivered:
         if not self._queue.file.exists():
             return Delivered()
         if not self._config.notify.enabled:
-            return self._round_ended([], "[notify] enabled is false", ())
-        sent: list[str] = []
-        problems: dict[str, None] = {}
-        sentence = ""
+            return self._with_waiting(Delivered())
         with _lock(self._queue.file.with_name("mailbox.sending.lock")) as held:
             if not held:
-                return self._round_ended([], "another process is sending", ())
-            tried: list[int] = []
-            until = time.monotonic() + _SENDING_SECONDS
-            while time.monotonic() < until:
-                parcel, found = self._with_queue(lambda queue: self._next(queue, tried, at_once=at_once))
-                problems.update(dict.fromkeys(found))
-                if parcel is None:
-                    break
-                tried.append(parcel.id)
-                result = self._hand_over(parcel)
-                problems.update(dict.fromkeys(result.problems))
-                if isinstance(result, Sent):
-                    sent.append(f"{grouped([mail.message for mail in parcel.mails]).subject} ({result})")
-                    continue
-                sentence = result.sentence
-                if result.reason in _OF_ALL_MAILS:
-                    break
-        return self._round_ended(sent, sentence, tuple(problems))
+                return self._with_waiting(Delivered(sentence="another process is sending"))
+            return self._with_waiting(self._send_parcels(at_once=at_once))
+
+    def _send_parcels(self, *, at_once: bool) -> Delivered:
+        sent: list[str] = []
+        problems: dict[str, None] = {}
+        tried: list[int] = []
+        dropped, sentence = 0, ""
+        until = time.monotonic() + _SENDING_SECONDS
+        while time.monotonic() < until:
+            parcel, found = self._with_queue(lambda queue: self._next(queue, tried, at_once=at_once))
+            problems.update(dict.fromkeys(found))
+            if parcel is None:
+                break
+            tried.append(parcel.id)
+            result = self._hand_over(parcel)
+            problems.update(dict.fromkeys(result.problems))
+            if isinstance(result, Sent):
+                sent.append(f"{_message(parcel).subject} ({result})")
+                continue
+            sentence = result.sentence
+            dropped += len(parcel.mails) if _nobody_wants(result) else 0
+            if result.reason in _OF_ALL_MAILS:
+                break
+        return Delivered(tuple(sent), 0, dropped, sentence, tuple(problems))
 
     def _next(self, queue: Queue, tried: Sequence[int], *, at_once: bool) -> Parcel | None:
         def cooldown(event: Event) -> float:
@@ -304,10 +310,9 @@ class Mailbox:
 
     def _hand_over(self, parcel: Parcel) -> Sent | NotSent:
         """Hand a parcel to the server, and note what came of it."""
-        message = grouped([mail.message for mail in parcel.mails])
         try:
             prepared = prepare(
-                self._config, parcel.event, message, smtp_env=self._smtp_env, message_id=parcel.message_id
+                self._config, parcel.event, _message(parcel), smtp_env=self._smtp_env, message_id=parcel.message_id
             )
             result = prepared if isinstance(prepared, NotSent) else deliver(prepared)
         except Exception as error:  # noqa: BLE001 - one mail that cannot be sent must not hold up all others
@@ -315,9 +320,11 @@ class Mailbox:
         problems = self._with_queue(lambda queue: _note(queue, parcel, result, self._clock()))[1]
         return replace(result, problems=result.problems + problems)
 
-    def _round_ended(self, sent: Sequence[str], sentence: str, problems: tuple[str, ...]) -> Delivered:
+    def _with_waiting(self, delivered: Delivered) -> Delivered:
+        """The result of a round, and what it left."""
         waiting = self.waiting()
-        return Delivered(tuple(sent), len(waiting), sentence or (waiting[0].why if waiting else ""), problems)
+        why = waiting[0].why if waiting else ""
+        return replace(delivered, waiting=len(waiting), sentence=delivered.sentence or why)
 
     def _waiting(self, mail: Queued, refused: str, trouble: Trouble | None, sent: datetime | None) -> Waiting:
         if not self._config.notify.enabled:
@@ -334,12 +341,22 @@ class Mailbox:
         return Waiting(mail.event, mail.message.subject, mail.at, why)
 
 
+def _message(parcel: Parcel) -> Message:
+    return grouped([mail.message for mail in parcel.mails])
+
+
+def _nobody_wants(result: NotSent) -> bool:
+    """As in `_dropped`: a file that cannot be read, or holds typing errors only, does not say that."""
+    return result.reason is Reason.NOBODY and not result.problems
+
+
 def _note(queue: Queue, parcel: Parcel, result: Sent | NotSent, now: datetime) -> None:
     if isinstance(result, Sent):
         queue.note_sent(parcel, now)
+    elif _nobody_wants(result):
+        queue.note_dropped(parcel, now)
     elif result.reason is Reason.NOBODY:
-        if not result.problems:  # as in _dropped: a file that cannot be read does not say that nobody wants to know
-            queue.note_dropped(parcel, now)
+        return
     elif result.reason in _OF_ALL_MAILS:
         queue.note_trouble(result.sentence, now)
     else:

@@ -47,12 +47,14 @@ class Delivered:
     Attributes:
         sent: The subject of every mail that went out, and whom the server took it for.
         waiting: How many still wait.
+        dropped: How many were given up since nobody is subscribed any more.
         sentence: In words, why any waits; empty when none does.
         problems: As in `Posted`.
     """
 
     sent: tuple[str, ...] = ()
     waiting: int = 0
+    dropped: int = 0
     sentence: str = ""
     problems: tuple[str, ...] = ()
 

@@ -39,10 +39,11 @@ class MailLab:
 
     def __post_init__(self) -> None:
         (self.folder / "recipients").mkdir(exist_ok=True)
-        (self.folder / "recipients" / "default.txt").write_text(self.recipients)
-        self.smtp_env.write_text(
+        write(self.folder / "recipients" / "default.txt", self.recipients)
+        write(
+            self.smtp_env,
             f"FUSION_SMTP_HOST=127.0.0.1\nFUSION_SMTP_PORT={self.port}\nFUSION_SMTP_SECURITY={self.security}\n"
-            f"FUSION_SMTP_SENDER=fusion@lab.example\n{self.login}"
+            f"FUSION_SMTP_SENDER=fusion@lab.example\n{self.login}",
         )
 
     @property
@@ -70,6 +71,12 @@ class MailLab:
 
     def post(self, *causes: str, fingerprint: str = "1", event: Event = Event.CHECK_FAILED, **options: Any) -> Any:
         return self.mailbox.post(event, dict.fromkeys(causes, fingerprint), say, **options)
+
+
+def write(file: Path, content: str) -> None:
+    """Only what is new: another process may be reading."""
+    if not file.exists() or file.read_text() != content:
+        file.write_text(content)
 
 
 def say(causes: Any) -> Message:
