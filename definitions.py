@@ -11,9 +11,10 @@ from typing import Any
 import dagster as dg
 
 from fusion_assets.config import Config, SmbSection, load_config
-from fusion_assets.studies.assets import RETRY_SECONDS, LogProgress, ProgressFactory, build_study_assets
+from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabResource
+from fusion_assets.studies.working import RETRY_SECONDS
 from resources.configured import S3BucketResource, SmbServerResource, StorageResource
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.memory import load_memory, save_memory
 from cli.output import print_json, progress_bar
 from cli.settings import Settings
 from fusion_assets.config import Config
 from fusion_assets.reconcile.lab import Lab, open_lab
+from fusion_assets.reconcile.memory import load_memory, save_memory
 from fusion_assets.reconcile.observe import LabObservation, observe_lab
 from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies
 from fusion_assets.reconcile.recap import Recap, StepDone, recap_study, standing_failure

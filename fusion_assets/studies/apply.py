@@ -19,8 +19,8 @@ from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
 from fusion_assets.reconcile.recap import Recap, Result, StepDone, recap_study, standing_failure
-from fusion_assets.studies.assets import FINGERPRINT_TAG, IDLE_SINCE_TAG
 from fusion_assets.studies.report import CHANGED
+from fusion_assets.studies.tags import BY_COMMAND, FINGERPRINT_TAG, IDLE_SINCE_TAG, STARTED_BY_TAG
 from resources.errors import ResourceError, described
 
 # Copy and record, then release; a third round would only repeat what did not help.
@@ -137,10 +137,9 @@ class Applier:
             self._warn(entry.user_message)
 
     def _tags(self, plan: StudyPlan) -> dict[str, str]:
+        by = {STARTED_BY_TAG: BY_COMMAND}
         seen = self._memory.get(plan.study)
-        if seen is None:
-            return {}
-        return {IDLE_SINCE_TAG: seen.since.isoformat(), FINGERPRINT_TAG: seen.fingerprint}
+        return {**by, IDLE_SINCE_TAG: seen.since.isoformat(), FINGERPRINT_TAG: seen.fingerprint} if seen else by
 
 
 def _result_of(result: dg.ExecuteInProcessResult, step: Step) -> Result:

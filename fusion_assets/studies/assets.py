@@ -8,7 +8,6 @@ out, and which errors are worth a retry.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -16,29 +15,22 @@ from typing import Any, Protocol
 import dagster as dg
 
 from fusion_assets.config import Config
-from fusion_assets.partitions import run_name_of, studies
+from fusion_assets.partitions import studies
 from fusion_assets.reconcile import releasing, steps
-from fusion_assets.reconcile.errors import PERMANENT_ERRORS
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies import checks, report
 from fusion_assets.studies.lab_resource import LabSource
+from fusion_assets.studies.tags import FINGERPRINT_TAG, IDLE_SINCE_TAG
+from fusion_assets.studies.working import RETRY_SECONDS, working
 from fusion_assets.transfer.errors import TransferError
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.progress import Progress
-from resources.errors import ResourceError, UnavailableError, described
 
 GROUP = "studies"
-IDLE_SINCE_TAG = "fusion/idle_since"
-FINGERPRINT_TAG = "fusion/fingerprint"
 
 _OWNERS = ["team:microscopy"]
 _CODE_VERSION = version("fusion-toolkit")
-# Three tries in all, a minute apart or more: what a NAS or a bucket needs to come back from a restart.
-_RETRIES = 2
-RETRY_SECONDS = 60
 _LOG_EVERY_SECONDS = 15.0
 
 
@@ -113,7 +105,7 @@ def _validated(config: Config, retry_seconds: float) -> dg.AssetsDefinition:
 
     @dg.multi_asset(specs=[_spec(checks.VALIDATED, says, kind="python")], check_specs=checks.VALIDATED_CHECKS)
     def validated(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
-        with _working(context, lab.open(config), retry_seconds, backup=False) as (here, run_name):
+        with working(context, lab, config, retry_seconds, backup=False) as (here, run_name):
             found = steps.validate(here, run_name)
             yield from report.validation_checks(found)
             steps.refuse_invalid(here, run_name, found)
@@ -142,7 +134,7 @@ def _copy_and_archive(config: Config, progress: ProgressFactory, retry_seconds: 
     )
     def copy_and_archive(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         selected = {key.to_user_string() for key in context.selected_asset_keys}
-        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+        with working(context, lab, config, retry_seconds) as (here, run_name):
             try:
                 done = steps.transfer(
                     here,
@@ -170,7 +162,7 @@ def _manifest_entry(config: Config, retry_seconds: float) -> dg.AssetsDefinition
         pool="s3",
     )
     def manifest_entry(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
-        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+        with working(context, lab, config, retry_seconds) as (here, run_name):
             done = steps.record_entry(here, run_name)
             yield from report.ledger_results(done)
 
@@ -186,7 +178,7 @@ def _source_released(config: Config, retry_seconds: float) -> dg.AssetsDefinitio
         pool="s3",
     )
     def source_released(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
-        with _working(context, lab.open(config), retry_seconds) as (here, run_name):
+        with working(context, lab, config, retry_seconds) as (here, run_name):
             try:
                 released = releasing.release(here, run_name, _memory(context, run_name), context.log.info)
             except GateError as error:
@@ -213,23 +205,6 @@ def _transfer_options(config: Config) -> TransferOptions:
         workers=config.backup.max_workers,
         bandwidth_limit=limit * 1024**2 if limit else None,
     )
-
-
-@contextmanager
-def _working(
-    context: dg.AssetExecutionContext, lab: Lab, retry_seconds: float, *, backup: bool = True
-) -> Iterator[tuple[Lab, str]]:
-    """Hold the study, and decide what an error means: try again only where that can help."""
-    run_name = run_name_of(context.partition_key)
-    try:
-        with locked(lab, run_name, backup=backup):
-            yield lab, run_name
-    except UnavailableError as error:
-        if context.retry_number < _RETRIES:
-            context.log.warning(f"{run_name}: {described(error)}; trying again in {retry_seconds:.0f} s")
-        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
-    except (ResourceError, GateError, *PERMANENT_ERRORS) as error:
-        raise dg.Failure(described(error), allow_retries=False) from error
 
 
 def _memory(context: dg.AssetExecutionContext, run_name: str) -> Memory:

@@ -1,5 +1,6 @@
 """The lab as a Dagster resource: the configured places put together into what the domain works with."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from fusion_assets.config import Config, refuse_shared_places
+from fusion_assets.hooks import stream_hook
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.reconcile.lab import Lab
 from resources.configured import S3BucketResource, StorageResource
@@ -23,6 +25,18 @@ class LabSource(Protocol):
         """
         ...
 
+    def prepare(self, hook: Sequence[str], tell: Callable[[str], None]) -> None:
+        """Run a hook, once in a run, before its first step begins.
+
+        Args:
+            hook: The command; empty for none.
+            tell: Called with each line it prints.
+
+        Raises:
+            HookError: It cannot be run, or failed.
+        """
+        ...
+
 
 class LabResource(dg.ConfigurableResource[Any]):
     """One lab's places; its config.toml travels with the code location, not with the run."""
@@ -32,6 +46,21 @@ class LabResource(dg.ConfigurableResource[Any]):
     manifest: StorageResource
     archive: S3BucketResource
     _ledger: Ledger | None = PrivateAttr(default=None)
+    _prepared: bool = PrivateAttr(default=False)
+
+    def prepare(self, hook: Sequence[str], tell: Callable[[str], None]) -> None:
+        """Run a hook, unless this run did so already.
+
+        Args:
+            hook: The command; empty for none.
+            tell: Called with each line it prints.
+
+        Raises:
+            HookError: It cannot be run, or failed.
+        """
+        if not self._prepared:
+            stream_hook(hook, tell)
+            self._prepared = True
 
     def open(self, config: Config) -> Lab:
         """The lab, its clients opened but nothing contacted yet.
@@ -55,9 +84,10 @@ class LabResource(dg.ConfigurableResource[Any]):
         )
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """Forget the ledger with the connections it was opened with."""
+        """Forget the ledger with the connections it was opened with, and that the hook was run."""
         del context  # Dagster's hook signature
         self._ledger = None
+        self._prepared = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +104,11 @@ class OpenLab:
         """
         del config
         return self.lab
+
+    def prepare(self, hook: Sequence[str], tell: Callable[[str], None]) -> None:
+        """Nothing: whoever opened the lab ran the hook before.
+
+        Args:
+            hook: The command.
+            tell: Called with what it prints.
+        """

@@ -13,3 +13,6 @@ HOPELESS = "never"
 # What a run belongs to: one eviction at a time, however many the sensor, the calendar and people ask for.
 KIND_TAG = "fusion/kind"
 EVICTION = "eviction"
+# Who started the run, where that matters: the command line mails its own failures.
+STARTED_BY_TAG = "fusion/started_by"
+BY_COMMAND = "command line"

@@ -1,4 +1,7 @@
-"""What was seen of each study, kept between two runs of the command line: idleness takes two observations."""
+"""What was seen of each study, kept between two looks: idleness takes two observations.
+
+For the command line and the daily inventory; the sensor of idle studies keeps its own, in its cursor.
+"""
 
 from __future__ import annotations
 
