@@ -7,6 +7,7 @@ wrong file gives, also when its places are not apart. What does not: opening any
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from resources.smb import SCHEME, parse_address
@@ -27,8 +28,13 @@ Percent = Annotated[float, Field(gt=0, lt=100)]
 Positive = Annotated[int, Field(gt=0)]
 Interval = Annotated[int, Field(ge=1, le=86_400)]
 NotNegative = Annotated[float, Field(ge=0)]
+# More than a hundred years, or one of minutes, is a slip of the hand; added to a date, it may leave the calendar.
+Days = Annotated[float, Field(ge=0, le=36_500)]
+Minutes = Annotated[float, Field(ge=0, le=525_600)]
 
 _SMB_PORT = 445
+# The form that R1 gives a study's name: one directory in the NAS root, and none of those we keep there ourselves.
+_STUDY_NAME = re.compile(r"[0-9]{8}(_[A-Za-z0-9-]+){3}")
 
 
 class ConfigError(Exception):
@@ -52,7 +58,7 @@ class Event(StrEnum):
 class Section(BaseModel):
     """What all sections share: they cannot be changed once read, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SourceSection(Section):
@@ -92,9 +98,9 @@ class S3Section(Section):
 class BackupSection(Section):
     """When a study is ready, and how hard we work. 0 idle days and 0 minutes: idle at the first observation."""
 
-    idle_days: NotNegative = 30
-    settle_minutes: NotNegative = 30
-    delete_source: bool = True
+    idle_days: Days = 30
+    settle_minutes: Minutes = 30
+    delete_source: StrictBool = True
     max_workers: int = Field(default=4, ge=1, le=64)
     bandwidth_limit_mib: Annotated[float, Field(gt=0)] | None = None
 
@@ -121,7 +127,7 @@ class ScrubSection(Section):
 class MonitorSection(Section):
     """How Fusion.log is read, and for how many days the same error is not mailed again."""
 
-    sent_keep_days: NotNegative = 30
+    sent_keep_days: Days = 30
     patterns: dict[str, str] = Field(default_factory=dict)
 
 
@@ -134,7 +140,7 @@ class NotifySection(Section):
         ui_url: Where the Dagster UI is seen from a reader's desk, for links in mails.
     """
 
-    enabled: bool = False
+    enabled: StrictBool = False
     recipients_dir: str | None = None
     toolkit_error_cooldown_seconds: NotNegative = 300
     cooldown_minutes: dict[Event, NotNegative] = Field(default_factory=dict)
@@ -163,10 +169,10 @@ class HeartbeatSection(Section):
 class SensorsSection(Section):
     """Which sensors run when the daemon does, and how often they look."""
 
-    idle_studies: bool = True
-    truenas_capacity: bool = True
-    fusion_log: bool = True
-    alerts: bool = True
+    idle_studies: StrictBool = True
+    truenas_capacity: StrictBool = True
+    fusion_log: StrictBool = True
+    alerts: StrictBool = True
     idle_interval_seconds: Interval = 300
     capacity_interval_seconds: Interval = 900
     log_interval_seconds: Interval = 60
@@ -177,11 +183,11 @@ class SchedulesSection(Section):
     """What the calendar starts, and in which time zone (an IANA name; by default that of the host)."""
 
     timezone: str | None = None
-    monthly_backup: bool = True
-    monthly_cleanup: bool = True
-    weekly_scrub: bool = True
-    weekly_digest: bool = True
-    daily_inventory: bool = True
+    monthly_backup: StrictBool = True
+    monthly_cleanup: StrictBool = True
+    weekly_scrub: StrictBool = True
+    weekly_digest: StrictBool = True
+    daily_inventory: StrictBool = True
 
     @field_validator("timezone")
     @classmethod
@@ -205,7 +211,7 @@ class SmbSection(Section):
     host: str = Field(min_length=1)
     username: str = ""
     password_env: str | None = None
-    encrypt: bool = True
+    encrypt: StrictBool = True
     port: int = Field(default=_SMB_PORT, ge=1, le=65535)
     connections: int = Field(default=2, ge=1, le=16)
 
@@ -236,9 +242,14 @@ class Config(Section):
     path: Path | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
-    def _aliases_do_not_meet(self) -> Self:
+    def _aliases_are_names_of_their_own(self) -> Self:
         seen: dict[str, str] = {}
         for run_name, backup_name in self.alias.items():
+            if not _STUDY_NAME.fullmatch(backup_name):
+                raise ValueError(
+                    f"alias: {run_name!r} becomes {backup_name!r}, which is no name of a study (R1) | hint: write "
+                    "YYYYMMDD_<user>_<project>_<customname>, of the letters A-Z a-z, the digits and -"
+                )
             if other := seen.get(backup_name.casefold()):
                 raise ValueError(
                     f"alias: {other!r} and {run_name!r} both become {backup_name!r}; one would overwrite the other"

@@ -64,6 +64,22 @@ def test_two_aliases_that_would_overwrite_each_other_are_refused() -> None:
     assert "both become" in error_of(alias={"a": "20260105_WW_HCC_run1", "b": "20260105_ww_hcc_RUN1"})
 
 
+@pytest.mark.parametrize("name", ["../x", "_manifest", ".fusion-locks", "20260105_WW_HCC", "20260105_WW_HCC_a/b", ""])
+def test_an_alias_that_would_lead_a_study_out_of_the_nas_or_into_the_ledger_is_refused(name: str) -> None:
+    assert "which is no name of a study (R1) | hint: write YYYYMMDD_" in error_of(alias={"run 1": name})
+
+
+@pytest.mark.parametrize("value", ["yes", "true", 1, "false"])
+def test_a_source_is_never_deleted_because_a_word_was_taken_for_true(value: object) -> None:
+    assert "backup.delete_source" in error_of(backup={"delete_source": value})
+
+
+@pytest.mark.parametrize("value", [1e12, float("inf"), float("nan")])
+@pytest.mark.parametrize("key", ["idle_days", "settle_minutes"])
+def test_a_time_no_calendar_has_is_a_mistake_in_the_file_and_stops_no_study(key: str, value: float) -> None:
+    assert f"backup.{key}" in error_of(backup={key: value})
+
+
 def test_the_ledger_stays_on_the_share_when_the_nas_is_a_windows_path() -> None:
     config = parse_config({**SMALL, "truenas": {"root": "\\\\nas\\share\\00_storage"}})
     assert config.manifest_root == "\\\\nas\\share\\00_storage\\_manifest"

@@ -32,6 +32,11 @@ Memory = Mapping[str, Observation]
 NOT_SETTLED = "NotSettled"
 """The reason of a study that must be seen a second time."""
 
+# The clocks of an instrument and of this host differ by less than this; a file dated later has a wrong time.
+_CLOCKS_DIFFER = timedelta(days=1)
+_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
+_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+
 
 def remember(previous: Observation | None, fingerprint: str, now: datetime) -> Observation:
     """What to remember of a study after seeing it now.
@@ -48,6 +53,35 @@ def remember(previous: Observation | None, fingerprint: str, now: datetime) -> O
     if previous and previous.fingerprint and fingerprint.startswith(previous.fingerprint) and previous.since <= now:
         return Observation(fingerprint, previous.since)
     return Observation(fingerprint, now)
+
+
+def modified_at(mtime_ns: int) -> datetime:
+    """A file's time as a date, UTC.
+
+    Args:
+        mtime_ns: Nanoseconds since 1970; a file system takes what no calendar has (the year 11476 was seen), and one
+            such file must not keep anybody from working on the other studies.
+
+    Returns:
+        The time; the first or the last moment of the calendar for one beyond it.
+    """
+    try:
+        return datetime.fromtimestamp(mtime_ns / 1e9, UTC)
+    except (ValueError, OverflowError, OSError):
+        return _LAST_MOMENT if mtime_ns > 0 else _FIRST_MOMENT
+
+
+def old_enough_at(mtime_ns: int, idle_days: float) -> datetime:
+    """When a study will not have been modified for `idle_days`, UTC; the calendar's last moment if that is beyond it.
+
+    Args:
+        mtime_ns: The newest mtime among its files, nanoseconds since 1970.
+        idle_days: From config.toml.
+    """
+    try:
+        return modified_at(mtime_ns) + timedelta(days=idle_days)
+    except OverflowError:
+        return _LAST_MOMENT
 
 
 def judge_idle(
@@ -74,11 +108,13 @@ def judge_idle(
     """
     if held_open is not None:
         return false("HeldOpen", f"{held_open} is held open by another program")
-    newest = datetime.fromtimestamp(newest_mtime_ns / 1e9, UTC)
-    if idle_days > 0 and newest + timedelta(days=idle_days) > now:
-        ready = newest + timedelta(days=idle_days)
+    newest, ready = modified_at(newest_mtime_ns), old_enough_at(newest_mtime_ns, idle_days)
+    if idle_days > 0 and ready > now:
+        ahead = " | hint: that is yet to come; correct the time of the file, or this host's clock"
         return false(
-            "RecentlyModified", f"last modified {newest:%Y-%m-%d %H:%M} UTC; old enough on {ready:%Y-%m-%d %H:%M}"
+            "RecentlyModified",
+            f"last modified {newest:%Y-%m-%d %H:%M} UTC; old enough on {ready:%Y-%m-%d %H:%M}"
+            f"{ahead if newest > now + _CLOCKS_DIFFER else ''}",
         )
     settled_at = observation.since + timedelta(minutes=settle_minutes)
     if settled_at > now:

@@ -50,6 +50,21 @@ def test_zero_days_and_zero_minutes_make_every_study_idle_at_its_first_observati
     assert judged(remember(None, "f", NOW), idle_days=0, settle_minutes=0, newest_mtime_ns=future)[0] is Status.TRUE
 
 
+def test_a_file_dated_beyond_the_calendar_keeps_only_its_own_study_waiting_and_says_why() -> None:
+    before = remember(None, "f", NOW - timedelta(days=2))
+    condition = judge_idle(
+        before, now=NOW, newest_mtime_ns=300_000_000_000 * 10**9, held_open=None, idle_days=30, settle_minutes=30
+    )
+    assert (condition.status, condition.reason) == (Status.FALSE, "RecentlyModified")
+    assert "| hint: that is yet to come; correct the time of the file" in condition.message
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.floats(0, 36_500), st.floats(0, 525_600))
+def test_no_time_of_a_file_and_no_setting_stops_the_planning(mtime_ns: int, days: float, minutes: float) -> None:
+    before = remember(None, "f", NOW - timedelta(days=366))
+    judged(before, newest_mtime_ns=mtime_ns, idle_days=days, settle_minutes=minutes)
+
+
 def test_a_clock_that_was_set_back_starts_the_settle_time_anew() -> None:
     ahead = Observation("f", NOW + timedelta(days=300))
     assert remember(ahead, "f", NOW) == Observation("f", NOW)
