@@ -1,4 +1,4 @@
-"""The mail that a failed `backup run` or `apply` sends, and the sentence it prints about that."""
+"""The mails that commands send: that a run failed, and what waits from before; and what they print about that."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from fusion_assets.config import Config
-from fusion_assets.notify.messages import BackupFailure, FailedStudy, backup_failure_message
+from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
+from fusion_assets.notify.letter import Message
+from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.notify.origin import here
 from fusion_assets.notify.recipients import Event
-from fusion_assets.notify.send import NotSent, Reason, notify
 from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 from fusion_assets.reconcile.recap import Recap, total
-from resources.process import this_host
 
 
 def failed_studies(
@@ -56,16 +57,38 @@ def mail_failure(
         recaps: What came of the run.
         trouble: Why the run could not be made at all.
     """
-    failure = BackupFailure(
-        this_host(),
-        datetime.now(UTC).astimezone(),
-        config.path,
-        failed,
-        str(total(recaps)) if recaps else "",
-        trouble,
-    )
-    result = notify(config, Event.BACKUP_FAILURE, backup_failure_message(failure), smtp_env=smtp_env)
-    if isinstance(result, NotSent) and result.reason is Reason.DISABLED:
+    failure = BackupFailure(failed, str(total(recaps)) if recaps else "", trouble)
+    message = backup_failure_message(failure, here(config, datetime.now(UTC)))
+    send_mail(config, smtp_env, Event.BACKUP_FAILURE, message)
+
+
+def send_mail(config: Config, smtp_env: Path | None, event: Event, message: Message) -> None:
+    """Mail how a person's command ended, each time it does, with what else waits; and say what came of it.
+
+    Args:
+        config: The lab.
+        smtp_env: The dotenv file named on the command line.
+        event: What happened.
+        message: What to say of it.
+    """
+    if not config.notify.enabled:
         return
-    for sentence in (str(result), *result.problems):
+    posted = Mailbox(config, smtp_env=smtp_env).send(event, message)
+    for sentence in (str(posted), *posted.problems):
         click.echo(sentence, err=True)
+
+
+def send_waiting(config: Config, smtp_env: Path | None) -> None:
+    """Send what an earlier command could not: without a daemon, nothing else would.
+
+    Args:
+        config: The lab.
+        smtp_env: The dotenv file named on the command line.
+    """
+    if not config.notify.enabled:
+        return
+    delivered = Mailbox(config, smtp_env=smtp_env).deliver()
+    for subject in delivered.sent:
+        click.echo(f"mail that waited was sent: {subject}", err=True)
+    if delivered.waiting:
+        click.echo(f"{delivered.waiting} mails wait: {delivered.sentence} | hint: fusion notify waiting", err=True)

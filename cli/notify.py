@@ -61,15 +61,15 @@ def send_test(event: str, *, dry_run: bool) -> None:
 
     Exit code 2 when nobody subscribed, or the credentials or settings do not work; 3 when the server does not answer.
     """
-    from fusion_assets.notify.messages import sample_message
+    from fusion_assets.notify.origin import here
+    from fusion_assets.notify.sample import sample_message
     from fusion_assets.notify.send import NotSent, deliver, prepare
-    from resources.process import this_host
 
     settings = click.get_current_context().ensure_object(Settings)
     config = settings.load()
     wanted = Event(event)
     file = subscribers(recipients_folder(config), wanted).file
-    message = sample_message(wanted, this_host(), datetime.now(UTC).astimezone(), file)
+    message = sample_message(wanted, file, here(config, datetime.now(UTC)))
     prepared = prepare(config, wanted, message, smtp_env=settings.smtp_env)
     if isinstance(prepared, NotSent):
         _give_up(prepared)

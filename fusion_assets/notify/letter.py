@@ -12,7 +12,6 @@ import re
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 # More rows than a person reads in a mail; `fusion plan` shows the rest.
 MAX_ROWS = 50
@@ -215,24 +214,6 @@ def body(message: Message) -> str:
 def page(inside: str) -> str:
     """HTML made of `body` and of markup of our own."""
     return f"{_OPEN}{inside}{_CLOSE}"
-
-
-def run_url(ui_url: str, run_id: str) -> str:
-    """Where a run is seen in the Dagster UI.
-
-    Args:
-        ui_url: ``[notify] ui_url``.
-        run_id: The run; empty for none.
-
-    Returns:
-        Its address; empty for no run.
-    """
-    return f"{ui_url.rstrip('/')}/runs/{run_id}" if run_id else ""
-
-
-def config_option(path: Path | None) -> str:
-    """How a command names the lab's config.toml, with a space before; empty when it has none."""
-    return f" --config {typed(str(path))}" if path else ""
 
 
 def typed(argument: str) -> str:

@@ -1,7 +1,7 @@
 """The mailbox: one mail per cause until it changes, on disk before it is sent, and never in the way of the work.
 
 What belongs here: when a mail goes out, what happens when it cannot, and what happens when the mailbox itself cannot be
-used. What does not: the file (`queue`), the connection (`send`), and the words (`messages` and its neighbours).
+used. What does not: the file (`queue`), the connection (`send`), and the words (`backup`, `checks`, ...).
 
 The promises, whatever is killed and whenever:
 
@@ -29,13 +29,13 @@ from fusion_assets.config import Config
 from fusion_assets.notify.grouping import grouped
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.memory import Memory
+from fusion_assets.notify.origin import here
 from fusion_assets.notify.own_errors import damaged_mailbox_message, unwritten_message
 from fusion_assets.notify.posted import Delivered, Fate, Posted, Waiting
 from fusion_assets.notify.queue import Parcel, Queue, Queued, Trouble, UnusableError
 from fusion_assets.notify.recipients import Event, recipients_folder, subscribers
 from fusion_assets.notify.send import NotSent, Reason, Sent, deliver, notify, prepare
 from fusion_assets.state import state_folder
-from resources.process import this_host
 
 __all__ = ["COOLDOWN_MINUTES", "Delivered", "Fate", "Mailbox", "Posted", "Waiting", "cooldown_seconds"]
 
@@ -124,6 +124,8 @@ class Mailbox:
         compose: Callable[[Sequence[str]], Message],
         keep: timedelta | None,
     ) -> Posted:
+        if not causes:
+            return Posted(Fate.NOTHING_NEW, problems=self.deliver().problems)
         if dropped := self._dropped(event):
             return dropped
 
@@ -131,7 +133,7 @@ class Mailbox:
             try:
                 return compose(new)
             except Exception as error:  # noqa: BLE001 - what happened must be told, even where its words are at fault
-                return unwritten_message(event, new, error, this_host(), self._clock().astimezone())
+                return unwritten_message(event, new, error, here(self._config, self._clock()))
 
         seconds = None if keep is None else keep.total_seconds()
         added, problems = self._with_queue(
@@ -233,7 +235,7 @@ class Mailbox:
             if journal.exists():
                 journal.rename(aside.with_name(f"{aside.name}-journal"))
             file.rename(aside)
-            message = damaged_mailbox_message(aside, str(error), this_host(), now.astimezone())
+            message = damaged_mailbox_message(aside, str(error), here(self._config, now))
             self._queue.add_mail(Event.TOOLKIT_ERROR, message, now)
         return (f"the mailbox was damaged ({error}); it is kept as {aside}, and a new one was made",)
 

@@ -172,11 +172,15 @@ class Queue:
 
     def forget(self, causes: Iterable[str], now: datetime) -> None:
         """Make causes new again."""
+        if not self.file.exists():
+            return
         with self._change(now) as database:
             database.executemany("DELETE FROM causes WHERE cause = ?", [(_storable(cause),) for cause in causes])
 
     def forget_others(self, prefix: str, still: Collection[str], now: datetime) -> None:
         """Make every cause new again that begins with `prefix` and is not in `still`."""
+        if not self.file.exists():
+            return
         begin, kept = _storable(prefix), {_storable(cause) for cause in still}
         with self._change(now) as database:
             rows = database.execute("SELECT cause FROM causes WHERE substr(cause, 1, ?) = ?", (len(begin), begin))

@@ -8,22 +8,16 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.config import Config, parse_config
-from fusion_assets.notify import (
-    BackupFailure,
-    Event,
-    FailedStudy,
-    Message,
-    NotSent,
-    Reason,
-    Sent,
-    backup_failure_message,
-    notify,
-)
+from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
+from fusion_assets.notify.letter import Message
+from fusion_assets.notify.origin import Origin
+from fusion_assets.notify.recipients import Event
+from fusion_assets.notify.send import NotSent, Reason, Sent, notify
 from resources.smtp_settings import VARIABLES
 from tests.notify.mail_servers import PASSWORD, USER, Inbox, free_port, make_authority, server, starttls_server
 
 MESSAGE = backup_failure_message(
-    BackupFailure("fusion-pc", datetime(2026, 3, 1, tzinfo=UTC), failed=(FailedStudy("s1", "the NAS broke off"),))
+    BackupFailure((FailedStudy("s1", "the NAS broke off"),)), Origin("fusion-pc", datetime(2026, 3, 1, tzinfo=UTC))
 )
 
 

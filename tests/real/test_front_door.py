@@ -58,8 +58,8 @@ def test_only_a_real_run_mails_what_kept_it_from_starting(lab: SmallLab, trouble
     dry = lab.fusion("backup", "run", "--dry-run")
     real = lab.fusion("backup", "run")
     assert dry.returncode == real.returncode == (2 if trouble == "places" else 1)
-    assert "no mail sent" not in dry.stderr
-    assert "no mail sent" in real.stderr
+    assert "mail waits" not in dry.stderr
+    assert "mail waits: no mail credentials" in real.stderr
 
 
 def test_a_name_that_no_study_has_is_a_mistake_and_not_a_study_without_a_lock(lab: SmallLab) -> None:

@@ -9,22 +9,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_assets.notify.messages import (
-    MAX_COMMANDS,
-    MAX_LISTED,
-    BackupFailure,
-    FailedStudy,
-    Message,
-    backup_failure_message,
-    sample_message,
-)
-from fusion_assets.notify.recipients import Event
+from fusion_assets.notify.backup import MAX_COMMANDS, BackupFailure, FailedStudy, backup_failure_message
+from fusion_assets.notify.letter import MAX_ROWS, Message
+from fusion_assets.notify.origin import Origin
 
 AT = datetime(2026, 3, 1, 2, 30, 5, tzinfo=UTC)
+ORIGIN = Origin("fusion-pc", AT, Path("/etc/fusion/config.toml"), "http://dagster.lab.example/")
+HERE = Origin("h", AT)
 FAILURE = BackupFailure(
-    host="fusion-pc",
-    at=AT,
-    config_path=Path("/etc/fusion/config.toml"),
     failed=(
         FailedStudy("20260105_WW_HCC_run 1", "R1: the name has a space", path="/mnt/fusion/20260105_WW_HCC_run 1"),
         FailedStudy("20260106_WW_HCC_run2", "a lock of fusion-pc (pid 17) is left", locked=True),
@@ -40,7 +32,7 @@ def parts(message: Message) -> tuple[str, str]:
 
 
 def test_the_mail_says_what_failed_and_why_one_line_each() -> None:
-    message = backup_failure_message(FAILURE)
+    message = backup_failure_message(FAILURE, ORIGIN)
     assert message.subject == "[fusion-toolkit] backup: 3 studies failed on fusion-pc"
     lines = message.text.splitlines()
     for failed in FAILURE.failed:
@@ -48,14 +40,14 @@ def test_the_mail_says_what_failed_and_why_one_line_each() -> None:
 
 
 def test_the_mail_says_what_is_safe() -> None:
-    for text in parts(backup_failure_message(FAILURE)):
+    for text in parts(backup_failure_message(FAILURE, ORIGIN)):
         assert "Nothing unproven was deleted" in text
         assert "whatever is not proven in both places is still at the source" in text
         assert "Running the backup again is safe" in text
 
 
 def test_the_mail_says_what_to_type() -> None:
-    text = backup_failure_message(FAILURE).text
+    text = backup_failure_message(FAILURE, ORIGIN).text
     for command in (
         "fusion plan --config /etc/fusion/config.toml",
         'fusion validate study "/mnt/fusion/20260105_WW_HCC_run 1"',
@@ -68,14 +60,14 @@ def test_the_mail_says_what_to_type() -> None:
 
 
 def test_the_mail_ends_with_the_recap_the_host_and_the_time() -> None:
-    text = backup_failure_message(FAILURE).text
+    text = backup_failure_message(FAILURE, ORIGIN).text
     assert "ok=5 changed=4 skipped=3 failed=3" in text
     assert text.endswith("fusion-toolkit on fusion-pc, 2026-03-01 02:30:05+00:00\n")
 
 
 def test_a_run_that_never_began_says_why() -> None:
-    failure = BackupFailure(host="h", at=AT, trouble="/mnt/fusion is empty: most likely a share that is not mounted")
-    message = backup_failure_message(failure)
+    failure = BackupFailure(trouble="/mnt/fusion is empty: most likely a share that is not mounted")
+    message = backup_failure_message(failure, HERE)
     assert message.subject == "[fusion-toolkit] backup stopped on h"
     for text in parts(message):
         assert "most likely a share that is not mounted" in text
@@ -84,14 +76,14 @@ def test_a_run_that_never_began_says_why() -> None:
 
 
 def test_one_study_is_not_counted_as_studies() -> None:
-    failure = BackupFailure(host="h", at=AT, failed=FAILURE.failed[:1])
-    assert "1 study failed" in backup_failure_message(failure).subject
+    failure = BackupFailure(failed=FAILURE.failed[:1])
+    assert "1 study failed" in backup_failure_message(failure, HERE).subject
 
 
 def test_a_thousand_failures_stay_a_mail_a_person_reads() -> None:
     failed = tuple(FailedStudy(f"s{number}", "why " * 1000, path=f"/s{number}", locked=True) for number in range(1000))
-    text = backup_failure_message(BackupFailure(host="h", at=AT, failed=failed)).text
-    assert f"and {1000 - MAX_LISTED} more" in text
+    text = backup_failure_message(BackupFailure(failed=failed), HERE).text
+    assert f"and {1000 - MAX_ROWS} more" in text
     assert len(re.findall("^    fusion validate", text, re.MULTILINE)) == MAX_COMMANDS
     assert len(re.findall("^    fusion unlock", text, re.MULTILINE)) == MAX_COMMANDS
     assert len(text) < 30_000
@@ -99,18 +91,19 @@ def test_a_thousand_failures_stay_a_mail_a_person_reads() -> None:
 
 def test_a_study_name_cannot_become_markup_or_a_shell_command() -> None:
     name = "<script>$(rm -rf ~)</script>"
-    failure = BackupFailure(host="h", at=AT, failed=(FailedStudy(name, "why", path=f"/s/{name}", locked=True),))
-    text, html = parts(backup_failure_message(failure))
+    failure = BackupFailure(failed=(FailedStudy(name, "why", path=f"/s/{name}", locked=True),))
+    text, html = parts(backup_failure_message(failure, HERE))
     assert "<script>" not in html
     assert f"fusion unlock '{name}'" in text
     assert f"fusion validate study '/s/{name}'" in text
 
 
-def test_a_test_mail_says_that_it_is_one() -> None:
-    message = sample_message(Event.FUSION_ERROR, "fusion-pc", AT, Path("/etc/fusion/recipients/default.txt"))
-    assert message.subject == "[fusion-toolkit] TEST of fusion_error on fusion-pc"
-    assert "Nothing is wrong" in message.text
-    assert "/etc/fusion/recipients/default.txt" in message.text
+def test_a_failed_run_of_the_daemon_names_its_step_and_links_to_it() -> None:
+    failed = FailedStudy("s1", "the NAS broke off", step="truenas_copy", run_id="0b1c")
+    message = backup_failure_message(BackupFailure(failed=(failed,), by_daemon=True), ORIGIN)
+    assert "  s1: truenas_copy: the NAS broke off (http://dagster.lab.example/runs/0b1c)" in message.text.splitlines()
+    assert '<a href="http://dagster.lab.example/runs/0b1c">' in parts(message)[1]
+    assert "is tried again by itself" in message.text
 
 
 anything = st.text(st.characters(), max_size=60)  # lone surrogates and control characters included
@@ -120,10 +113,8 @@ anything = st.text(st.characters(), max_size=60)  # lone surrogates and control 
 def test_whatever_a_directory_is_called_the_mail_can_be_written(
     host: str, study: str, reason: str, path: str, trouble: str
 ) -> None:
-    failure = BackupFailure(
-        host=host, at=AT, failed=(FailedStudy(study, reason, path, locked=True),), recap=reason, trouble=trouble
-    )
-    message = backup_failure_message(failure)
+    failure = BackupFailure((FailedStudy(study, reason, path, locked=True),), recap=reason, trouble=trouble)
+    message = backup_failure_message(failure, Origin(host, AT))
     for text in (message.subject, *parts(message)):
         text.encode()
         assert "Nothing unproven was deleted" in text or text is message.subject

@@ -1,0 +1,105 @@
+"""The words of `backup_failure`: what failed and why, what is safe, what to type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fusion_assets.notify.letter import Command, Commands, Message, Row, Section, Table, Words, counted, one_line, typed
+from fusion_assets.notify.origin import Origin
+
+MAX_COMMANDS = 5
+
+_SAFE = (
+    "Nothing unproven was deleted. A study leaves the instrument's disk only when its copy on the NAS and its archive "
+    "in S3 were both proven intact at that moment; whatever is not proven in both places is still at the source. "
+    "Running the backup again is safe: it goes on where it stopped."
+)
+_TRIED_AGAIN = (
+    "What a server or the network caused is tried again by itself, after longer and longer pauses. What is wrong with "
+    "a study itself is tried again as soon as something in the study changes."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStudy:
+    """A study that failed.
+
+    Attributes:
+        study: Its name at the source.
+        reason: Why, in one sentence.
+        path: Where it is at the source, if its names or its structure are what is wrong; else empty.
+        locked: Whether a lock that a crash left behind is what is wrong.
+        step: The step that failed, e.g. ``s3_archive``; empty for none.
+        run_id: The Dagster run it failed in; empty for none.
+    """
+
+    study: str
+    reason: str
+    path: str = ""
+    locked: bool = False
+    step: str = ""
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFailure:
+    """A ``fusion backup run`` or ``apply`` that did not end with exit code 0, or runs of the daemon that failed.
+
+    Attributes:
+        failed: What failed, in the order in which it was tried.
+        recap: The recap's total, e.g. ``ok=3 changed=2 skipped=0 failed=1``; empty when there is none.
+        trouble: Why the run as a whole stopped or never began; empty when only studies failed.
+        by_daemon: Whether sensors started it, and will start it again.
+    """
+
+    failed: tuple[FailedStudy, ...] = ()
+    recap: str = ""
+    trouble: str = ""
+    by_daemon: bool = False
+
+
+def backup_failure_message(failure: BackupFailure, origin: Origin) -> Message:
+    """The mail about a failed backup.
+
+    Args:
+        failure: What happened.
+        origin: Where.
+    """
+    rows = tuple(
+        Row(each.study, f"{each.step}: {each.reason}" if each.step else each.reason, origin.run_url(each.run_id))
+        for each in failure.failed
+    )
+    return origin.letter(
+        _headline(failure),
+        Section("Why it stopped", (Words(failure.trouble),) if failure.trouble else ()),
+        Section("What failed", (Table(rows, "fusion plan"),) if rows else ()),
+        Section("What is safe", (Words(_SAFE),)),
+        Section("What happens next", (Words(_TRIED_AGAIN),) if failure.by_daemon else ()),
+        Section("What to type", (Commands(_commands(failure, origin)),)),
+        Section("Recap", (Words(failure.recap),) if failure.recap else ()),
+    )
+
+
+def _headline(failure: BackupFailure) -> str:
+    failed = failure.failed
+    studies = f"{counted(len(failed), 'study', 'studies')} failed"
+    if failure.trouble:
+        return f"backup stopped, {studies}" if failed else "backup stopped"
+    return f"backup: {studies}" if failed else "backup failed"
+
+
+def _commands(failure: BackupFailure, origin: Origin) -> tuple[Command, ...]:
+    commands = [Command("To see where every study stands, and what would be done", origin.command("fusion plan"))]
+    commands += [
+        Command(f"To see what is wrong with {one_line(each.study)}", f"fusion validate study {typed(each.path)}")
+        for each in [each for each in failure.failed if each.path][:MAX_COMMANDS]
+    ]
+    commands += [
+        Command(
+            f"To remove the lock in {one_line(each.study)}, once you know that nothing works on it any more",
+            origin.command(f"fusion unlock {typed(each.study)}"),
+        )
+        for each in [each for each in failure.failed if each.locked][:MAX_COMMANDS]
+    ]
+    then = "Or, to go on at once" if failure.by_daemon else "Then, to go on"
+    return (*commands, Command(then, origin.command("fusion backup run")))

@@ -1,0 +1,124 @@
+"""The words of mails about what cannot be seen or does not go on: the source, a sensor, a lock left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fusion_assets.notify.backup import MAX_COMMANDS
+from fusion_assets.notify.letter import Command, Commands, Message, Row, Section, Table, Words, counted, one_line, typed
+from fusion_assets.notify.origin import Origin
+
+_NOTHING_STARTED = (
+    "Nothing was started and nothing deleted meanwhile: what cannot be seen is never taken for gone. As soon as it can "
+    "be seen again, the sensor goes on by itself."
+)
+_NOTHING_HAPPENS = (
+    "What is not started cannot delete anything: studies stay where they are. But nothing is archived, and no errors "
+    "of the instrument are mailed, until this goes on."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Something that should go on by itself and does not.
+
+    Attributes:
+        name: What, e.g. ``sensor idle_studies``.
+        why: What is known of the cause, in a sentence; empty for nothing.
+        last_heard: When it last went well; None when it never did, or that is not known.
+    """
+
+    name: str
+    why: str = ""
+    last_heard: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftLock:
+    """A lock whose owner is gone.
+
+    Attributes:
+        study: The study's name at the source.
+        says: Whose it is, since when, and what is known of its owner.
+    """
+
+    study: str
+    says: str
+
+
+def unlisted_source_message(root: str, why: str, *, since: datetime, origin: Origin) -> Message:
+    """The mail about a source that could not be listed for some time.
+
+    Args:
+        root: The source's root.
+        why: What happened when it was tried.
+        since: When it could first not be listed.
+        origin: Where.
+    """
+    rows = (Row(root, f"cannot be listed since {origin.shown(since)}: {why}"),)
+    return origin.letter(
+        "the studies at the source cannot be seen",
+        Section("What happened", (Table(rows),)),
+        Section("What is safe", (Words(_NOTHING_STARTED),)),
+        Section(
+            "What to do", (Words("See that the instrument is switched on and its share is mounted."), _plan(origin))
+        ),
+    )
+
+
+def silence_message(stopped: Sequence[Stopped], origin: Origin) -> Message:
+    """The mail of ``heartbeat``: what was not heard of, or failed, and since when.
+
+    Args:
+        stopped: At least one.
+        origin: Where.
+    """
+    names = f"{stopped[0].name} does not go on" if len(stopped) == 1 else f"{len(stopped)} things do not go on"
+    rows = tuple(Row(each.name, _last_heard(each, origin)) for each in stopped)
+    commands = (
+        Command("To see whether the daemon runs (Linux)", "systemctl status 'fusion*'"),
+        Command("To start it again", "sudo systemctl restart 'fusion*'"),
+    )
+    ui = (Words(f"Ticks and their errors are seen at {origin.ui_url}/overview/sensors"),) if origin.ui_url else ()
+    return origin.letter(
+        names,
+        Section("What is missing", (Table(rows),)),
+        Section("What is safe", (Words(_NOTHING_HAPPENS),)),
+        Section("What to type", (Commands(commands), *ui)),
+    )
+
+
+def left_locks_message(locks: Sequence[LeftLock], origin: Origin) -> Message:
+    """The mail about locks that a crash left behind.
+
+    Args:
+        locks: At least one.
+        origin: Where.
+    """
+    count = len(locks)
+    rows = tuple(Row(lock.study, lock.says) for lock in locks)
+    commands = tuple(
+        Command(
+            f"To remove the lock of {one_line(lock.study)}, once you know that nothing works on it any more",
+            origin.command(f"fusion unlock {typed(lock.study)}"),
+        )
+        for lock in locks[:MAX_COMMANDS]
+    )
+    safe = "A locked study is left alone: nothing of it is copied, archived or deleted until its lock is removed."
+    return origin.letter(
+        f"{counted(count, 'study is', 'studies are')} locked by what no longer runs",
+        Section("What is locked", (Table(rows, "fusion plan"),)),
+        Section("What is safe", (Words(safe),)),
+        Section("What to type", (Commands(commands),)),
+    )
+
+
+def _last_heard(stopped: Stopped, origin: Origin) -> str:
+    heard = f"last went well {origin.shown(stopped.last_heard)}" if stopped.last_heard else "has not gone well yet"
+    return f"{heard}: {stopped.why}" if stopped.why else heard
+
+
+def _plan(origin: Origin) -> Commands:
+    return Commands((Command("To see whether it can be listed again", origin.command("fusion plan")),))
