@@ -11,11 +11,13 @@ from typing import Any
 import dagster as dg
 
 from fusion_assets.config import Config, SmbSection, load_config
+from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabResource
 from fusion_assets.studies.working import RETRY_SECONDS
 from resources.configured import S3BucketResource, SmbServerResource, StorageResource
+from sensors.idle_studies import build_idle_studies
 
 
 def build_defs(
@@ -30,7 +32,7 @@ def build_defs(
     Args:
         config: What the lab declares; read from where config.toml is looked for when not given.
         resources: Resources to use instead of those the configuration describes, by key: ``source``, ``truenas``,
-            ``manifest``, ``archive``, or ``lab`` for all of them at once.
+            ``manifest``, ``archive``, or ``lab`` for all of them at once; and ``mailbox``.
         progress: Makes what is told how far a transfer is; by default it goes to the run's log.
         retry_seconds: How long to wait before a step is tried again after a place did not answer.
 
@@ -39,12 +41,13 @@ def build_defs(
     """
     config = config or load_config()
     given = dict(resources or {})
-    lab = given.pop("lab", None)
+    lab, mailbox = given.pop("lab", None), given.pop("mailbox", None)
     places = {**configured_places(config), **given}
     return dg.Definitions(
         assets=build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
         jobs=[archive_study],
-        resources={**places, "lab": lab or LabResource(**places)},
+        sensors=[build_idle_studies(config)] if config.sensors.idle_studies else [],
+        resources={**places, "lab": lab or LabResource(**places), "mailbox": mailbox or Mailbox(config)},
         executor=dg.in_process_executor,
     )
 

@@ -61,6 +61,18 @@ def describe(definitions: dg.Definitions) -> dict[str, Any]:
         "assets": assets,
         "checks": checks,
         "jobs": sorted(job.name for job in definitions.jobs or []),
+        "sensors": {
+            sensor.name: {"seconds": sensor.minimum_interval_seconds, "runs": sensor.default_status.value}
+            for sensor in sorted(definitions.sensors or [], key=lambda one: one.name)
+        },
+        "schedules": {
+            schedule.name: {
+                "cron": schedule.cron_schedule,
+                "timezone": schedule.execution_timezone,
+                "runs": schedule.default_status.value,
+            }
+            for schedule in sorted(definitions.schedules or [], key=lambda one: one.name)
+        },
         "resources": sorted(definitions.resources or {}),
     }
 

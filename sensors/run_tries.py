@@ -1,0 +1,80 @@
+"""What Dagster's history says of earlier runs: which studies have one in flight, and what came of the tries of a state.
+
+History serves for pacing alone: when it is lost, a study is tried again at once, and nothing worse happens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from fusion_assets.partitions import run_name_of
+from fusion_assets.reconcile.launch import Tries
+from fusion_assets.studies.tags import HOPELESS, RETRY_TAG, STATE_TAG
+
+PARTITION_TAG = "dagster/partition"
+
+_IN_FLIGHT = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+# SQLite takes some hundred values in one question.
+_STATES_A_QUERY = 100
+
+
+def studies_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:
+    """The studies, by run name, for which a run of any job is queued or at work.
+
+    Args:
+        instance: The Dagster instance.
+    """
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=list(_IN_FLIGHT)))
+    return frozenset(run_name_of(run.tags[PARTITION_TAG]) for run in runs if PARTITION_TAG in run.tags)
+
+
+def tries_of(instance: dg.DagsterInstance, states: Collection[str]) -> dict[str, Tries]:
+    """What came of the runs that were started for these states.
+
+    Args:
+        instance: The Dagster instance.
+        states: From `fusion_assets.reconcile.launch.state_of`.
+
+    Returns:
+        By state; a state without an ended run is missing.
+    """
+    ended: defaultdict[str, list[dg.RunRecord]] = defaultdict(list)
+    wanted_states = sorted(states)
+    for start in range(0, len(wanted_states), _STATES_A_QUERY):
+        some = wanted_states[start : start + _STATES_A_QUERY]
+        wanted = dg.RunsFilter(tags={STATE_TAG: some}, statuses=list(_ENDED))
+        for record in instance.get_run_records(filters=wanted):
+            ended[record.dagster_run.tags[STATE_TAG]].append(record)
+    return {state: _tries(records) for state, records in ended.items()}
+
+
+def _tries(records: Iterable[dg.RunRecord]) -> Tries:
+    records = list(records)
+    return Tries(
+        len(records),
+        max(_ended_at(record) for record in records),
+        hopeless=any(_is_hopeless(record.dagster_run.tags) for record in records),
+    )
+
+
+def _is_hopeless(tags: Mapping[str, str]) -> bool:
+    return tags.get(RETRY_TAG) == HOPELESS
+
+
+def _ended_at(record: dg.RunRecord) -> datetime:
+    """A run whose process died has no end of its own."""
+    if record.end_time is not None:
+        return datetime.fromtimestamp(record.end_time, UTC)
+    at = record.update_timestamp
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)

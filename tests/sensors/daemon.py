@@ -1,0 +1,103 @@
+"""A daemon in this process: ticks sensors, and runs at once what they request, as dagster-daemon does.
+
+What belongs here: cursors, partitions, run keys, runs. What does not: any expectation. The real daemon has its
+own tests (tests/real); this one is for what would take that one days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from definitions import build_defs
+from fusion_assets.config import load_config
+from fusion_assets.notify.mailbox import Mailbox
+
+RUN_KEY_TAG = "dagster/run_key"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class Tick:
+    """What one tick gave.
+
+    Attributes:
+        requested: Studies for which a run was requested, by partition key.
+        runs: What came of those that were new.
+        skipped: Why nothing was requested.
+    """
+
+    requested: list[str]
+    runs: list[dg.ExecuteInProcessResult]
+    skipped: str = ""
+
+    @property
+    def failed(self) -> list[str]:
+        return [run.dagster_run.tags.get("dagster/partition", "") for run in self.runs if not run.success]
+
+
+@dataclass
+class Daemon:
+    """One lab's code location, loaded anew at every tick, and an instance."""
+
+    config: Path
+    instance: dg.DagsterInstance
+    cursors: dict[str, str | None] = field(default_factory=dict)
+    run_requested: bool = True
+    before_run: Callable[[], object] | None = None
+
+    @property
+    def mailbox(self) -> Mailbox:
+        return Mailbox(load_config(self.config))
+
+    def tick(self, sensor: str) -> Tick:
+        """Tick a sensor once, and run what it requests, one after the other."""
+        definitions = build_defs(load_config(self.config), retry_seconds=0.01)
+        with dg.build_sensor_context(
+            instance=self.instance,
+            instance_ref=self.instance.get_ref(),
+            cursor=self.cursors.get(sensor),
+            definitions=definitions,
+            resources=definitions.resources,
+            sensor_name=sensor,
+        ) as context:
+            data = definitions.resolve_sensor_def(sensor).evaluate_tick(context)
+        for change in data.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(change.partitions_def_name, list(change.partition_keys))
+        for event in data.asset_events:
+            self.instance.report_runless_asset_event(event)
+        requests = [request for request in data.run_requests or [] if not self._is_known(request)]
+        runs = [self._run(request) for request in requests] if self.run_requested else []
+        self.cursors[sensor] = data.cursor
+        return Tick([request.partition_key or "" for request in requests], runs, data.skip_message or "")
+
+    def _is_known(self, request: dg.RunRequest) -> bool:
+        if request.run_key is None:
+            return False
+        return bool(self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: request.run_key})))
+
+    def _run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        if self.before_run:
+            self.before_run()
+        definitions = build_defs(load_config(self.config), retry_seconds=0.01)
+        return definitions.resolve_job_def(request.job_name or "archive_study").execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            asset_selection=list(request.asset_selection) if request.asset_selection else None,
+            tags={**request.tags, **({RUN_KEY_TAG: request.run_key} if request.run_key else {})},
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
+
+
+def until_quiet(tick: Callable[[], Tick], at_most: int = 10) -> list[Tick]:
+    """Tick until nothing is requested any more."""
+    ticks: list[Tick] = []
+    while len(ticks) < at_most:
+        ticks.append(tick())
+        if not ticks[-1].requested:
+            return ticks
+    raise AssertionError(f"still busy after {at_most} ticks: {ticks[-1].requested}")

@@ -1,0 +1,149 @@
+"""The sensor of idle studies: everything reaches its declared state by itself, once, and what does not says why."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fusion_assets.config import load_config
+from fusion_assets.reconcile.decisions import load_decisions
+from fusion_assets.reconcile.idle import Observation
+from fusion_assets.state import state_folder
+from resources.process import this_host
+from sensors import idle_studies
+from sensors.idle_cursor import IdleCursor, cursor_from_text
+from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_nothing_lost
+from tests.sensors.daemon import Daemon, until_quiet
+
+pytestmark = pytest.mark.real
+
+OTHER = "20260106_WW_HCC_run2"
+
+
+def tick(daemon: Daemon):
+    return daemon.tick("idle_studies")
+
+
+def subjects(daemon: Daemon) -> list[str]:
+    return [mail.subject for mail in daemon.mailbox.waiting()]
+
+
+def settle_minutes(lab: SmallLab, minutes: float) -> None:
+    lab.config.write_text(lab.config.read_text().replace("settle_minutes = 0", f"settle_minutes = {minutes}"))
+
+
+def test_a_study_reaches_its_declared_state_without_anybody_and_then_there_is_nothing_to_do(lab, daemon) -> None:
+    first, second, *rest = until_quiet(lambda: tick(daemon))
+    assert first.requested == second.requested == [STUDY], "copied, archived and recorded; then released"
+    assert not lab.study.exists()
+    assert_nothing_lost(lab)
+    assert "in their declared state" in rest[-1].skipped
+    assert subjects(daemon) == []
+
+
+def test_a_study_seen_once_waits_for_its_second_look_also_when_the_daemon_was_restarted(lab, daemon) -> None:
+    settle_minutes(lab, 30)
+    waiting = tick(daemon)
+    assert waiting.requested == []
+    assert "must look the same until" in waiting.skipped
+    cursor = cursor_from_text(daemon.cursors["idle_studies"])
+    past = {
+        name: Observation(seen.fingerprint, datetime.now(UTC) - timedelta(hours=1))
+        for name, seen in cursor.memory.items()
+    }
+    daemon.cursors["idle_studies"] = IdleCursor(past).to_text()
+    assert tick(daemon).requested == [STUDY]
+
+
+def test_a_study_that_grows_between_two_looks_is_not_touched(lab, daemon) -> None:
+    settle_minutes(lab, 30)
+    tick(daemon)
+    lab.write(lab.path_of("focus003.bin"), b"the instrument still writes")
+    assert tick(daemon).requested == []
+    assert lab.study.exists()
+
+
+def test_a_bad_name_is_tried_once_and_mailed_by_its_run_and_tried_again_when_it_was_repaired(lab, daemon) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    assert tick(daemon).failed == [STUDY]
+    again = tick(daemon)
+    assert again.requested == []
+    assert "notes.txt" in again.skipped
+    assert subjects(daemon) == [], "the failed run is told of by whoever watches runs"
+    (lab.study / "notes.txt").unlink()
+    del lab.originals[STUDY, "notes.txt"]
+    assert tick(daemon).requested == [STUDY]
+
+
+def test_a_server_that_is_away_is_asked_again_later_and_not_at_every_tick(lab, daemon) -> None:
+    config = lab.config.read_text()
+    daemon.before_run = lambda: lab.config.write_text(config.replace(lab.server.url, "http://127.0.0.1:9"))
+    assert tick(daemon).failed == [STUDY]
+    lab.config.write_text(config)
+    later = tick(daemon)
+    assert later.requested == []
+    assert "tried once without coming further; tried again at" in later.skipped
+    assert lab.study.exists()
+
+
+def test_a_share_that_is_not_mounted_is_no_empty_lab_and_mailed_once_after_an_hour(lab, daemon) -> None:
+    hidden = lab.source.with_name("unmounted")
+    lab.source.rename(hidden)
+    lab.source.mkdir()
+    first = tick(daemon)
+    assert first.requested == []
+    assert "is empty: a share that is not mounted looks like this" in first.skipped
+    assert subjects(daemon) == [], "a host that is switched off for a while is nothing to mail about"
+    cursor = cursor_from_text(daemon.cursors["idle_studies"])
+    assert cursor.blind_since is not None
+    daemon.cursors["idle_studies"] = IdleCursor(
+        cursor.memory, cursor.after, cursor.blind_since - timedelta(hours=2)
+    ).to_text()
+    tick(daemon)
+    tick(daemon)
+    assert len(subjects(daemon)) == 1
+    lab.source.rmdir()
+    hidden.rename(lab.source)
+    assert tick(daemon).requested == [STUDY]
+
+
+def test_a_lock_that_a_crash_left_is_mailed_once_however_old_it_grows(lab, daemon) -> None:
+    left = {"hostname": this_host(), "pid": 999_999_999, "started_at": "2026-01-01T00:00:00Z", "run_name": STUDY}
+    (lab.study / LOCK).write_text(json.dumps(left))
+    for _ in range(3):
+        assert tick(daemon).requested == []
+    assert len(subjects(daemon)) == 1
+
+
+def test_what_is_held_back_is_explained_and_what_is_started_is_no_longer(lab, daemon) -> None:
+    settle_minutes(lab, 30)
+    folder = state_folder(load_config(lab.config))
+    tick(daemon)
+    assert "must look the same" in load_decisions(folder)[STUDY].why
+    lab.config.write_text(lab.config.read_text().replace("settle_minutes = 30", "settle_minutes = 0"))
+    until_quiet(lambda: tick(daemon))
+    assert load_decisions(folder) == {}
+
+
+def test_thirty_studies_that_become_idle_at_once_are_started_in_two_batches_oldest_first(lab, daemon) -> None:
+    names = [f"20260201_WW_HCC_run{number:02d}" for number in range(30)]
+    for name in names:
+        lab.write(f"{name}.xpd", b"{}", name)
+    daemon.run_requested = False
+    first = tick(daemon).requested
+    assert first == [STUDY, *names[:24]]
+    assert len(first) == idle_studies.RUNS_A_TICK
+
+
+def test_a_directory_with_an_odd_name_gets_a_partition_that_dagster_can_keep(lab, daemon) -> None:
+    odd = "a...b [x] %20 naïve"
+    (lab.source / odd).mkdir()
+    (lab.source / odd / "file").write_bytes(b"x")
+    lab.originals[odd, "file"] = b"x"
+    tick(daemon)
+    keys = daemon.instance.get_dynamic_partitions("studies")
+    assert len(keys) == 2
+    assert not any("..." in key for key in keys)
+    assert (lab.source / odd / "file").exists()
