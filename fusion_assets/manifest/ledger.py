@@ -26,6 +26,7 @@ from fusion_assets.manifest.mirror import (
     join,
     mirrored_sizes,
     put_month,
+    refuse_lost,
 )
 from fusion_assets.manifest.record import Record, parse_line
 from resources.errors import ChecksumError, NotFoundError, NotMountedError
@@ -33,9 +34,11 @@ from resources.lockfile import Lock, LockHeldError, LockState, describe, hold, n
 from resources.s3 import S3Bucket
 from resources.storage import Storage, replace_file
 
-__all__ = ["LOCK_NAME", "BadLine", "Ledger", "LedgerView", "MirrorConflictError", "MirrorError", "MirrorState"]
+__all__ = ["LOCK_NAME", "PINS", "BadLine", "Ledger", "LedgerView", "MirrorConflictError", "MirrorError", "MirrorState"]
 
 LOCK_NAME = ".manifest.lock"
+PINS = "pins"
+"""The name, without its ending, of the file beside the months that says which copies are never evicted."""
 
 _MONTH_FILE = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.jsonl")
 # An append holds the lock for milliseconds, and for minutes while S3 does not answer and is tried again.
@@ -117,14 +120,34 @@ class Ledger:
         parse_line(line)
         with self._writing():
             month = self._prepare_month(now or datetime.now(UTC))
-            self._storage.append(_file(month), line)
-            content = self._storage.read_file(_file(month), uncached=True)
-            if not content.endswith(line):
-                place = self._storage.location(_file(month))
-                raise ChecksumError(f"{place} does not end with the line just written to it; run again", path=place)
-            if self._bucket:
-                put_month(self._bucket, month, content)
+            self._append(month, line)
         return month
+
+    def read_pins(self) -> bytes:
+        """What is pinned, as it stands in its file; empty when nothing ever was.
+
+        Raises:
+            MirrorConflictError: S3 mirrors something of it that the file does not have: what was pinned is not known.
+            ResourceError: Either side cannot be read.
+        """
+        content = self._content(PINS)
+        if self._bucket:
+            refuse_lost(self._bucket, PINS, content or b"")
+        return content or b""
+
+    def append_pin(self, line: bytes) -> None:
+        """Add a line to the pins, durably, and bring their mirror up to date.
+
+        Args:
+            line: With its LF.
+
+        Raises:
+            As for `append`.
+        """
+        with self._writing():
+            if self._content(PINS) is not None:
+                self._repair(PINS)
+            self._append(PINS, line)
 
     def mirror(self, month: str, *, overwrite: bool = False) -> None:
         """Bring the mirror of one month up to date.
@@ -216,10 +239,10 @@ class Ledger:
             return []
         written = []
         with self._writing():
-            for month in sorted(mirrored_sizes(self._bucket)):
+            for month in (*sorted(mirrored_sizes(self._bucket)), PINS):
                 content = self._content(month)
                 joined = join(get_month(self._bucket, month), content or b"")
-                if joined != content:
+                if joined != (content or b""):
                     replace_file(self._storage, _file(month), joined)
                     put_month(self._bucket, month, joined)
                     written.append(month)
@@ -247,6 +270,16 @@ class Ledger:
             ResourceError: The storage refused.
         """
         return remove(self._storage, lock)
+
+    def _append(self, name: str, line: bytes) -> None:
+        """Append to a file that ends with a whole line, see that it is there, and mirror the file."""
+        self._storage.append(_file(name), line)
+        content = self._storage.read_file(_file(name), uncached=True)
+        if not content.endswith(line):
+            place = self._storage.location(_file(name))
+            raise ChecksumError(f"{place} does not end with the line just written to it; run again", path=place)
+        if self._bucket:
+            put_month(self._bucket, name, content)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

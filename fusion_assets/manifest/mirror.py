@@ -105,12 +105,7 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
             if there.size == len(content):
                 return
         elif there is not None and not overwrite:
-            raise MirrorConflictError(
-                f"{bucket.object_uri(key)} holds records that the ledger's file of {month} does not: the file was "
-                f"lost, cut or edited | hint: `fusion manifest restore` joins the two",
-                month=month,
-                path=bucket.object_uri(key),
-            )
+            raise _conflict(bucket, month)
         bucket.put(key, content, sha256=digest, metadata={"sha256": digest.hex()})
     except MirrorError:
         raise
@@ -121,6 +116,33 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
             month=month,
             path=bucket.object_uri(key),
         ) from error
+
+
+def refuse_lost(bucket: S3Bucket, name: str, content: bytes) -> None:
+    """Refuse a file that does not begin with all that S3 mirrors of it: it was lost, cut or edited.
+
+    Args:
+        bucket: Where.
+        name: ``YYYY-MM``, or the name of another file beside the months.
+        content: The whole file; empty when it is not there.
+
+    Raises:
+        MirrorConflictError: That is so.
+        ResourceError: S3 cannot be asked.
+    """
+    there = bucket.head(mirror_key(name))
+    if there is not None and not _is_beginning(bucket, there, content):
+        raise _conflict(bucket, name)
+
+
+def _conflict(bucket: S3Bucket, name: str) -> MirrorConflictError:
+    place = bucket.object_uri(mirror_key(name))
+    return MirrorConflictError(
+        f"{place} holds records that the ledger's file of {name} does not: the file was lost, cut or edited | hint: "
+        "`fusion manifest restore` joins the two",
+        month=name,
+        path=place,
+    )
 
 
 def is_mirrored(bucket: S3Bucket, month: str, content: bytes) -> bool:

@@ -15,7 +15,13 @@ from datetime import UTC, datetime
 from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
 from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD
-from fusion_assets.reconcile.lab import Lab, check_truenas, create_ledger
+from fusion_assets.reconcile.lab import (
+    EVICTED_FIELD,
+    EVICTION_BEGUN_FIELD,
+    Lab,
+    check_truenas,
+    create_ledger,
+)
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD, accepted
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
@@ -144,7 +150,7 @@ def says_complete(lab: Lab, record: Record) -> bool:
     latest = lab.ledger.read().records.get(record.backup_name)
     if latest is None or latest.status is not Status.COMPLETE:
         return False
-    same = (FINGERPRINT_FIELD, SIDECAR_FIELD)
+    same = (FINGERPRINT_FIELD, SIDECAR_FIELD, EVICTED_FIELD)
     return all(latest.extra.get(name) == record.extra.get(name) for name in same)
 
 
@@ -173,13 +179,16 @@ def with_proofs(draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome
     outcome = copy or archive
     if outcome is None:
         return draft
+    # A copy that was evicted once, and is there again, is one that may be lost.
+    evicted = (EVICTED_FIELD, EVICTION_BEGUN_FIELD) if copy else ()
+    extra = {name: value for name, value in draft.extra.items() if name not in evicted}
     return replace(
         draft,
         file_count=outcome.files,
         total_bytes=outcome.total_bytes,
         truenas_verified_at=now if copy else draft.truenas_verified_at,
         s3_verified_at=now if archived else None,
-        extra={**draft.extra, SIDECAR_FIELD: outcome.sidecar_sha256},
+        extra={**extra, SIDECAR_FIELD: outcome.sidecar_sha256},
     )
 
 

@@ -10,7 +10,7 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
-from fusion_assets.reconcile.lab import EVICTED_FIELD, TRASH
+from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD, TRASH
 from fusion_assets.reconcile.overwrite import (
     FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
@@ -191,7 +191,9 @@ def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, rec
 
 def _not_copied(source: SourceFacts | None, at_hand: Listing | None, record: Record | None) -> Condition:
     """Evicted is as it should be, unless the source is not what was archived: then no copy of it was evicted."""
-    evicted_at = record.extra.get(EVICTED_FIELD) if record else None
+    # Begun is as good: its gates were open, and the next cleanup finishes it or puts the copy back.
+    extra = record.extra if record else {}
+    evicted_at = extra.get(EVICTED_FIELD) or extra.get(EVICTION_BEGUN_FIELD)
     if record and evicted_at is None and at_hand is None and is_proven(record):
         return false("CopyGone", f"its copy is gone from the NAS | hint: bring it back from {record.s3_uri}")
     if record is None or evicted_at is None:

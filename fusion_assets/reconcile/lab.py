@@ -21,8 +21,10 @@ from resources.s3 import S3Bucket
 from resources.smb import SmbServer, password_from
 from resources.storage import Entry, Storage
 
-# A field of the ledger beyond the fixed ones: when the NAS copy was moved out to make room.
+# Fields of the ledger beyond the fixed ones: when the NAS copy was moved out to make room; when that was begun, until
+# it is finished.
 EVICTED_FIELD = "truenas_evicted_at"
+EVICTION_BEGUN_FIELD = "eviction_begun_at"
 
 # Beside the studies, on the same volume; a name beginning with "." is never taken for a study.
 TRASH = ".fusion-trash"

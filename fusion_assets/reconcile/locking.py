@@ -19,11 +19,12 @@ from fusion_assets.reconcile.locks import (
     locked_backups,
     study_lock,
 )
+from fusion_assets.reconcile.reserve import keep_reserve
 from resources.errors import NotFoundError
 
 
 @contextmanager
-def locked(lab: Lab, run_name: str, *, backup: bool = True) -> Iterator[None]:
+def locked(lab: Lab, run_name: str, *, source: bool = True, backup: bool = True) -> Iterator[None]:
     """Hold a study while the ``with`` block runs; what is held is left however the block ends, the source's lock last.
 
     Nobody waits for a lock, so that two who want both can never wait for each other. A crash leaves the lock at the
@@ -32,6 +33,7 @@ def locked(lab: Lab, run_name: str, *, backup: bool = True) -> Iterator[None]:
     Args:
         lab: The lab.
         run_name: The study's name at the source.
+        source: Whether it is held at the source, if it is there: not where the source need not even be switched on.
         backup: Whether its backup is held, too: not for looking at the source alone, which a name that the NAS cannot
             keep must not stop.
 
@@ -41,7 +43,7 @@ def locked(lab: Lab, run_name: str, *, backup: bool = True) -> Iterator[None]:
         ResourceError: A place failed.
     """
     with ExitStack() as held:
-        if is_at_source(lab, run_name):
+        if source and is_at_source(lab, run_name):
             held.enter_context(study_lock(lab.source, run_name, run_name))
         if backup:
             _prepare_folder(lab)
@@ -73,3 +75,4 @@ def _prepare_folder(lab: Lab) -> None:
     except NotFoundError:
         check_truenas(lab)
         lab.truenas.make_directory(LOCKS)
+        keep_reserve(lab.truenas)

@@ -1,6 +1,7 @@
 """The two locks of a study, at the source and of its backup: while one works on it, nobody else does, on any host.
 
-What belongs here: taking and leaving either lock, finding locks that are in the way, and what a person reads and types
+Beside them the lock of a cleanup, which is taken over from the dead as that of a backup is.
+What belongs here: taking and leaving a lock, finding locks that are in the way, and what a person reads and types
 about one. What does not: how a lock file works (`resources.lockfile`), and holding both at once (`locking`).
 
 The lock at the source lies in the study (``.fusion-toolkit.lock``). It is never broken by itself, not even when its
@@ -46,6 +47,9 @@ from resources.storage import Storage
 
 LOCKS = ".fusion-locks"
 """The folder of the backups' locks in the NAS root; a name beginning with "." is never taken for a study."""
+
+CLEANUP_LOCK = ".cleanup.lock"
+"""In the NAS root: whoever makes room on the NAS holds it, so that no two do so at once."""
 
 _SUFFIX = ".lock"
 
@@ -132,6 +136,21 @@ def backup_lock(nas: Storage, backup_name: str, run_name: str) -> AbstractContex
     """
     lock = new_lock(_backup_path(backup_name), extra={"run_name": run_name}, with_process=True)
     return _held(nas, run_name, lock, from_the_dead=True)
+
+
+def cleanup_lock(nas: Storage) -> AbstractContextManager[None]:
+    """Hold the lock of a cleanup while the ``with`` block runs: room on the NAS is made by one process at a time.
+
+    As with `study_lock`, it is the process's: an eviction of a cleanup may take it again. The lock of an owner that is
+    certainly dead is taken over.
+
+    Args:
+        nas: The NAS.
+
+    Raises:
+        LockHeldError: Somebody else holds it; the message says what to do.
+    """
+    return _held(nas, "", new_lock(CLEANUP_LOCK, with_process=True), from_the_dead=True)
 
 
 def find_locks(storage: Storage, studies: Iterable[str]) -> list[FoundLock]:
@@ -328,6 +347,11 @@ def _backup_path(backup_name: str) -> str:
 
 
 def _message(storage: Storage, study: str, state: LockState) -> str:
+    if state.lock.path == CLEANUP_LOCK:
+        advice = "wait until it is done; if that process is certainly gone, remove the file"
+        return (
+            f"room is being made on the NAS: {storage.location(CLEANUP_LOCK)} is held by {state.text} | hint: {advice}"
+        )
     name = study if re.fullmatch(r"[\w.-]+", study) else f'"{study}"'
     advice = {
         True: "wait until it is done",

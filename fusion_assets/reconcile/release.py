@@ -117,11 +117,11 @@ def release_source(storage: Storage, run_name: str, listing: Listing) -> Release
     trashed = f"{TRASH}/{run_name}@{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     storage.make_directory(TRASH)
     storage.rename(run_name, trashed)
-    changed = _changes(read_listing(storage, trashed), listing)
+    changed = changed_between(read_listing(storage, trashed), listing)
     if changed:
         storage.rename(trashed, run_name)
         raise GateError(run_name, {"SourceStill": f"changed at the last moment: {', '.join(changed[:3])}"})
-    _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
+    remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
 
 
@@ -142,19 +142,30 @@ def finish_release(storage: Storage, run_name: str, trashed: str, proven: Mappin
     unproven = [e.path for e in listing.files if e.path not in proven or not same_file(e, proven[e.path])]
     if unproven:
         raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}, not proven: {', '.join(unproven[:3])}{WAY_OUT}"})
-    _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
+    remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
 
 
-def _changes(found: Listing, proven: Listing) -> list[str]:
-    """Paths in the trash that are new or differ; a lock and other files of our own are no change."""
+def changed_between(found: Listing, proven: Listing) -> list[str]:
+    """Paths in the trash that are new or differ; a lock and other files of our own are no change.
+
+    Args:
+        found: What is in the trash.
+        proven: What was there before it was moved.
+    """
     before = {entry.path: entry for entry in proven.files}
     now = {entry.path: entry for entry in found.files}
     return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
 
 
-def _remove_proven(storage: Storage, trashed: str, proven: Mapping[str, Entry]) -> None:
-    """Remove the proven files, then whatever directories are empty; a file that appeared meanwhile keeps its own."""
+def remove_proven(storage: Storage, trashed: str, proven: Mapping[str, Entry]) -> None:
+    """Remove the proven files, then whatever directories are empty; a file that appeared meanwhile keeps its own.
+
+    Args:
+        storage: Where.
+        trashed: The directory in the trash; it goes, too.
+        proven: What may be removed, as it was seen, by path relative to it.
+    """
     for entry in reversed(list(storage.walk(trashed))):
         path = entry.path.removeprefix(f"{trashed}/")
         if entry.kind == "directory":

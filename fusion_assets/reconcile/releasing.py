@@ -76,7 +76,7 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
         if record and closed.keys() == {SOURCE_PROVEN}:
             closed = release_gates(observed, record, listing, objects, _read_source(lab, run_name, listing, log))
         if closed:
-            _take_back(lab, record, problems)
+            take_back(lab, record, problems)
             raise GateError(run_name, closed)
         released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
@@ -116,7 +116,7 @@ def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: C
     if record is None or record.status is not Status.COMPLETE:
         raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
     if problems := check_archive(lab.truenas, lab.bucket, backup_name):
-        _take_back(lab, record, problems)
+        take_back(lab, record, problems)
         raise GateError(run_name, {"EveryObject": "; ".join(str(problem) for problem in problems[:3])})
     listing = read_listing(lab.source, trashed)
     if not is_as_hashed(record, listing) and (unproven := _read_source(lab, run_name, listing, log, at=trashed)):
@@ -126,8 +126,14 @@ def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: C
     return finish_release(lab.source, run_name, trashed, copies)
 
 
-def _take_back(lab: Lab, record: Record | None, problems: Sequence[Problem]) -> None:
-    """Write down that a copy is not what was recorded: by its listing alone the next plan would not repair it."""
+def take_back(lab: Lab, record: Record | None, problems: Sequence[Problem]) -> None:
+    """Write down that a copy is not what was recorded: by its listing alone the next plan would not repair it.
+
+    Args:
+        lab: The lab.
+        record: What the ledger says; None when it says nothing.
+        problems: What was found wrong; nothing is written without any.
+    """
     if record and problems:
         error = ArchiveError(f"no longer proven: {'; '.join(str(problem) for problem in problems[:3])}")
         on_nas = any(problem.on_nas for problem in problems)

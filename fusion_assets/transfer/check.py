@@ -130,7 +130,7 @@ def check_source(
     return sorted(problems, key=lambda problem: problem.path)
 
 
-def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Problem]:
+def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str, *, at: str = "") -> list[Problem]:
     """Ask S3 about every object of a study, and compare with the finished NAS copy.
 
     An object is good if S3 states the size and a checksum that prove it. Where it states none, or one that nobody
@@ -138,6 +138,12 @@ def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Prob
     downloaded because it is in cold storage is not proven.
 
     A file of the copy that has not the time its object was archived with was written since: it is read, too.
+
+    Args:
+        nas: Where the copy is.
+        bucket: Where the objects are.
+        backup_name: The study's name at the destinations.
+        at: The copy's directory, if that is not its name: in the trash.
 
     Returns:
         What is wrong, sorted by path; empty when every object and the sidecar, the commit mark, are proven.
@@ -147,11 +153,11 @@ def check_archive(nas: Storage, bucket: S3Bucket, backup_name: str) -> list[Prob
         CorruptCopyError: The sidecar cannot be read.
         ResourceError: The NAS or S3 failed: unknown, not missing.
     """
-    copy = _read_copy(nas, backup_name)
+    copy = _read_copy(nas, at or backup_name)
     listed = list_objects(bucket, backup_name)
     composites = recognised_composites(bucket, backup_name, listed, copy.checksums)
     problems = copy.missing
-    looking = _Looking(nas, bucket, backup_name, listed)
+    looking = _Looking(nas, bucket, at or backup_name, backup_name, listed)
 
     def check(proof: FileProof, buffer: memoryview) -> None:
         if found := looking.problem_of(replace(proof, composite=composites.get(proof.path)), buffer):
@@ -178,6 +184,7 @@ class _Looking:
 
     nas: Storage
     bucket: S3Bucket
+    directory: str
     backup_name: str
     listed: Mapping[str, ListedObject]
 
@@ -188,7 +195,7 @@ class _Looking:
         verdict = judge_object(info, proof)
         part_size = part_size_of(info) if info and verdict == "composite unknown" else None
         if info and (part_size or not is_archived_time(info, proof.mtime_ns)):
-            path = f"{self.backup_name}/{proof.path}"
+            path = f"{self.directory}/{proof.path}"
             digests = hash_stored(self.nas, path, proof.size, buffer, part_size=part_size)
             if digests is None or digests[0] != proof.sha256:
                 return _corrupt(proof.path)

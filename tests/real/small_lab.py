@@ -299,7 +299,7 @@ delete_source = {str(delete_source).lower()}
 
     def ledger(self) -> list[dict[str, Any]]:
         """Every record of every month, in order."""
-        months = sorted((self.nas / "_manifest").glob("*.jsonl"))
+        months = sorted((self.nas / "_manifest").glob("????-??.jsonl"))
         return [json.loads(line) for month in months for line in month.read_text().splitlines()]
 
     def files(self) -> dict[Path, tuple[int, int, int]]:

@@ -1,0 +1,159 @@
+"""What the ledger says of evictions: the fields of a record, and what they mean for the next eviction.
+
+What belongs here: writing and reading those fields. What does not: deciding (`policy`, `gates`), deleting (`evict`).
+
+The ledger is told three times: that an eviction begins, before the copy is moved; that the copy is gone from its place,
+before its files are removed; and what free space there is afterwards. So a run killed anywhere leaves its trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from fusion_assets.eviction.forecast import Eviction
+from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD
+from resources.storage import Space
+
+# The free bytes of the NAS before and after an eviction: whether its space came back.
+FREE_BEFORE_FIELD = "free_before"
+FREE_AFTER_FIELD = "free_after"
+
+_FIELDS = frozenset({EVICTED_FIELD, EVICTION_BEGUN_FIELD, FREE_BEFORE_FIELD, FREE_AFTER_FIELD})
+# Of what is given back, half must be seen: compression makes a copy smaller on the disk than its bytes.
+_SHARE = 0.5
+# What others write meanwhile hides a small study's bytes: that little, on any volume, says nothing.
+_NOISE_BYTES = 16 * 1024**2
+_NOISE_SHARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An eviction as the ledger has it.
+
+    Attributes:
+        backup_name: The study's name at the destinations.
+        at: When its copy left its place.
+        total_bytes: Of the copy.
+        free_before: Free bytes before; None if not told.
+        free_after: Free bytes afterwards; None if not told, because the run was killed.
+    """
+
+    backup_name: str
+    at: datetime
+    total_bytes: int
+    free_before: int | None
+    free_after: int | None
+
+
+def begun(record: Record, at: datetime) -> Record:
+    """A record that says that an eviction begins."""
+    return replace(record, extra={**record.extra, EVICTION_BEGUN_FIELD: at.isoformat()})
+
+
+def gone(record: Record, at: datetime, free_before: int | None) -> Record:
+    """A record that says that the copy is gone from its place, the removal of its files not finished."""
+    return replace(record, extra={**record.extra, EVICTED_FIELD: at.isoformat(), FREE_BEFORE_FIELD: free_before})
+
+
+def finished(record: Record, free_after: int | None) -> Record:
+    """A record that says that nothing of the copy is left."""
+    extra = {name: value for name, value in record.extra.items() if name != EVICTION_BEGUN_FIELD}
+    return replace(record, extra={**extra, FREE_AFTER_FIELD: free_after})
+
+
+def taken_back(record: Record) -> Record:
+    """A record that says nothing of an eviction: the copy is where it was."""
+    return replace(record, extra={name: value for name, value in record.extra.items() if name not in _FIELDS})
+
+
+def was_begun(record: Record) -> bool:
+    """Whether an eviction of this study was begun and not finished."""
+    return EVICTION_BEGUN_FIELD in record.extra
+
+
+def came_back(space: Space, total_bytes: int, free_before: int, free_now: int) -> bool:
+    """Whether the space of an eviction is free now, as far as can be measured.
+
+    Args:
+        space: Of the NAS, for its size.
+        total_bytes: Of what was deleted.
+        free_before: Free bytes before.
+        free_now: Free bytes now.
+    """
+    noise = min(_NOISE_BYTES, int(space.total * _NOISE_SHARE))
+    return free_now >= free_before + total_bytes * _SHARE - noise
+
+
+def told(record: Record) -> Told | None:
+    """The eviction a record speaks of; None if it speaks of none."""
+    at = _time(record.extra.get(EVICTED_FIELD))
+    if at is None:
+        return None
+    before, after = _number(record.extra, FREE_BEFORE_FIELD), _number(record.extra, FREE_AFTER_FIELD)
+    return Told(record.backup_name, at, record.total_bytes, before, after)
+
+
+def held_by_snapshots(view: LedgerView, space: Space) -> str:
+    """Why nothing more may be evicted: the space of the last eviction did not come back, and has not since; else empty.
+
+    Snapshots, recycle bins and hard links hold blocks. Who deletes on until space is free deletes everything then.
+
+    Args:
+        view: The ledger.
+        space: As measured now.
+    """
+    evictions = [found for record in view.records.values() if (found := told(record))]
+    last = max(evictions, key=lambda each: (each.at, each.backup_name), default=None)
+    if last is None or last.free_before is None or last.free_after is None:
+        return ""
+    if came_back(space, last.total_bytes, last.free_before, last.free_after):
+        return ""
+    if came_back(space, last.total_bytes, last.free_before, space.free):
+        return ""
+    return (
+        f"{last.total_bytes} bytes of {last.backup_name} were removed {last.at:%Y-%m-%d %H:%M} UTC, but free space "
+        f"went from {last.free_before} to {last.free_after} bytes, and is {space.free} now: a snapshot or a bin "
+        "holds them | hint: let old snapshots go, then run this again; or `fusion cleanup run --despite-snapshots`"
+    )
+
+
+def evictions_of(view: LedgerView, total: int) -> tuple[Eviction, ...]:
+    """All evictions the ledger knows, with what they really gave back, for the forecast.
+
+    Args:
+        view: The ledger.
+        total: The size of the NAS, bytes.
+    """
+    by_time: dict[tuple[str, datetime], Told] = {}
+    for _, record in view.events:
+        if found := told(record):
+            by_time[found.backup_name, found.at] = found  # the last record of an eviction knows most of it
+    return tuple(
+        Eviction(each.at, _returned(each, total)) for each in sorted(by_time.values(), key=lambda each: each.at)
+    )
+
+
+def _returned(found: Told, total: int) -> int:
+    if found.free_before is None or found.free_after is None:
+        return found.total_bytes
+    if came_back(Space(total, 0), found.total_bytes, found.free_before, found.free_after):
+        return found.total_bytes
+    return max(0, found.free_after - found.free_before)
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(value)) if value else None
+    except ValueError:
+        return None
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _number(extra: Mapping[str, Any], name: str) -> int | None:
+    value = extra.get(name)
+    return value if type(value) is int else None
