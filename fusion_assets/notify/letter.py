@@ -287,9 +287,10 @@ def _block_html(block: Block) -> str:
             return _table_html(block)
         case Lines(text):
             lines = "\n".join(html.escape(line) for line in _shown_lines(text))
-            return f'<pre style="background-color: #f4f4f4; padding: 8px">{lines}</pre>'
+            return f'<pre style="background-color: #f4f4f4; padding: 8px; white-space: pre-wrap">{lines}</pre>'
         case Commands(commands):
-            items = [f"<dt>{_escaped(each.why)}:</dt><dd><code>{_escaped(each.line)}</code></dd>" for each in commands]
+            code = '<code style="font-size: 14px">'
+            items = [f"<dt>{_escaped(each.why)}:</dt><dd>{code}{_escaped(each.line)}</code></dd>" for each in commands]
             return f"<dl>{''.join(items)}</dl>"
         case Bars(bars):
             return _bars_html(bars)
@@ -301,8 +302,8 @@ def _table_html(table: Table) -> str:
     rows = []
     for row in table.rows[:MAX_ROWS]:
         link = f" ({_anchor(row.url, row.url)})" if row.url else ""
-        name = f'<td valign="top"><code>{_escaped(row.name)}</code></td>'
-        rows.append(f"<tr>{name}<td>{html.escape(_short(row.says))}{link}</td></tr>")
+        says = f"{html.escape(_short(row.says))}{link}"
+        rows.append(f'<tr valign="top"><td>{_escaped(row.name)}</td><td>{says}</td></tr>')
     more = "".join(f"<p>{_escaped(line)}</p>" for line in _and_more(table))
     return f'<table cellpadding="4">{"".join(rows)}</table>{more}'
 
@@ -322,7 +323,7 @@ def _bars_html(bars: tuple[Bar, ...]) -> str:
             f'<tr><td>{_escaped(bar.label)}</td><td width="{_BAR_WIDTH}">{cell if width else ""}</td>'
             f'<td align="right">{_escaped(bar.shown)}</td></tr>'
         )
-    return f'<table cellpadding="2" cellspacing="0">{"".join(rows)}</table>'
+    return f'<table cellpadding="2" cellspacing="0" style="margin-top: 12px">{"".join(rows)}</table>'
 
 
 def _has_length(value: float) -> bool:
