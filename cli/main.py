@@ -31,6 +31,7 @@ _COMMANDS = {
     "backup": ("cli.backup", "Archive the idle studies at the source."),
     "demo": ("cli.demo.command", "Build a small lab in a folder and reconcile it."),
     "manifest": ("cli.manifest", "Read the ledger."),
+    "monitor": ("cli.monitor", "Notice errors in the instrument's log."),
     "notify": ("cli.notify", "Show who is mailed about what, and try whether it arrives."),
     "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
     "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),

@@ -20,8 +20,9 @@ NUMBER_MARK = "<N>"
 
 # Twenty errors that differ in nothing but numbers ("frame 4711 dropped") are a storm: all further ones count as one.
 STORM = 20
-# How many errors one look gives at the most; it ends there, and the next one goes on.
+# How many errors one look gives at the most, and how many blocks it counts (4 s of work); the next look goes on.
 MAX_GROUPS = 1000
+MAX_BLOCKS = 200_000
 
 _NUMBER = re.compile(r"\d+")
 _READ_FOR_KEY = 4 * KEY_LENGTH  # moments are longer than their mark, but not four times
@@ -86,14 +87,16 @@ class Gathering:
         self._patterns, self._is_known = patterns, is_known
         self._groups: dict[str, _Counted] = {}
         self._shapes: defaultdict[str, int] = defaultdict(int)
+        self._blocks = 0
 
     @property
     def is_full(self) -> bool:
         """Whether there are as many errors as one look may give."""
-        return len(self._groups) >= MAX_GROUPS
+        return len(self._groups) >= MAX_GROUPS or self._blocks >= MAX_BLOCKS
 
     def add(self, block: Block) -> None:
         """Count a block."""
+        self._blocks += 1
         key = error_key(block, self._patterns)
         if key not in self._groups and not self._is_known(key):
             common = shape(key)

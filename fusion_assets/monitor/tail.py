@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from fusion_assets.config import Config
 from fusion_assets.monitor.blocks import Parser
-from fusion_assets.monitor.encodings import HEAD_BYTES, cut, decoder, detect, mark_length
+from fusion_assets.monitor.encodings import HEAD_BYTES, Piece, cut, decoder, detect, mark_length
 from fusion_assets.monitor.follow import Followed, edges, follow, following
 from fusion_assets.monitor.groups import ErrorGroup, Gathering
 from fusion_assets.monitor.patterns import AUTOMATIC, Patterns, compile_patterns
@@ -51,6 +51,7 @@ class Tailed:
         waits: Whether the log ends with something that is not complete yet; the next look in some seconds may take it.
         notes: What a person might want to know, e.g. that the log was replaced.
         warning: What a person must be told now, since the log could not be read for a while; empty otherwise.
+        recovered: Whether that was told, and the log can be read again.
     """
 
     groups: tuple[ErrorGroup, ...]
@@ -61,6 +62,7 @@ class Tailed:
     waits: bool = False
     notes: tuple[str, ...] = ()
     warning: str = ""
+    recovered: bool = False
 
     @property
     def trouble(self) -> str:
@@ -144,6 +146,7 @@ def read_new_blocks(
         position = replace(position, context=read.position.context)
     groups = gathering.groups()
     new = tuple(group for group in groups if not group.known)
+    recovered = state.trouble is not None and state.trouble.told
     state = replace(state, position=position, trouble=None)
     return Tailed(
         new,
@@ -153,6 +156,7 @@ def read_new_blocks(
         read.more or finished,
         read.waits,
         (followed.note,) if followed.note else (),
+        recovered=recovered,
     )
 
 
@@ -170,9 +174,12 @@ class _Read:
 def _read_on(followed: Followed, patterns: Patterns, gathering: Gathering, budget: int, now: datetime) -> _Read:
     """Read one file on, up to the length it had when it was opened."""
     reader, before, size = followed.reader, followed.position, followed.entry.size
-    codec, begin = _codec(reader, before, patterns)
+    codec, text_begins = codec_of(reader, before.codec, patterns)
+    begin = max(before.offset, text_begins)
     parser = Parser(patterns, decoder(codec), gathering.add, begin, before.context)
-    end, is_partial = _feed(reader, parser, codec, size, lambda at: at - begin >= budget or gathering.is_full)
+    end, is_partial = feed(
+        reader, parser.feed, codec, begin, size, is_enough=lambda at: at - begin >= budget or gathering.is_full
+    )
     more = end < size and not is_partial
     # Zeros at the end are room that a logger reserved, or what a power cut left: never a line.
     left = _bytes(reader, end, size).rstrip(b"\0") if is_partial else b""
@@ -198,9 +205,29 @@ def _read_on(followed: Followed, patterns: Patterns, gathering: Gathering, budge
     return _Read(position, end - begin, more, waits, is_over)
 
 
-def _feed(reader: Reader, parser: Parser, codec: str, size: int, is_enough: Callable[[int], bool]) -> tuple[int, bool]:
-    """Read whole lines, in pieces: gives where the last of them ends, and whether only a part of a line is left."""
-    at = parser.offset
+def feed(
+    reader: Reader,
+    take: Callable[[Piece], None],
+    codec: str,
+    begin: int,
+    size: int,
+    *,
+    is_enough: Callable[[int], bool] = lambda _: False,
+) -> tuple[int, bool]:
+    """Read whole lines, in pieces.
+
+    Args:
+        reader: The open log.
+        take: Called with each piece.
+        codec: The log's encoding.
+        begin: Where to begin, in bytes.
+        size: Up to where to read.
+        is_enough: Asked before each piece, with the offset, whether to stop there.
+
+    Returns:
+        Where the last line ends, and whether only a part of a line is left.
+    """
+    at = begin
     buffer = memoryview(bytearray(min(PIECE_BYTES, max(0, size - at))))
     while at < size and not is_enough(at):
         raw = bytes(buffer[: reader.readinto(buffer[: size - at], at)])
@@ -208,16 +235,22 @@ def _feed(reader: Reader, parser: Parser, codec: str, size: int, is_enough: Call
         piece = cut(raw, at, codec) or (cut(raw, at, codec, all_of_it=True) if len(raw) == PIECE_BYTES else None)
         if piece is None:
             return at, True
-        parser.feed(piece)
+        take(piece)
         at = piece.end
     return at, False
 
 
-def _codec(reader: Reader, position: Position, patterns: Patterns) -> tuple[str, int]:
-    """A file's encoding, found out once, and where to read on: never inside its byte order mark."""
+def codec_of(reader: Reader, known: str, patterns: Patterns) -> tuple[str, int]:
+    """A log's encoding, and where its text begins: behind its byte order mark.
+
+    Args:
+        reader: The open log.
+        known: What was found out before; empty for nothing.
+        patterns: They may set the encoding.
+    """
     head = _bytes(reader, 0, HEAD_BYTES)
-    codec = position.codec or detect(head) if patterns.encoding == AUTOMATIC else patterns.encoding
-    return codec, max(position.offset, mark_length(head, codec))
+    codec = (known or detect(head)) if patterns.encoding == AUTOMATIC else patterns.encoding
+    return codec, mark_length(head, codec)
 
 
 def _bytes(reader: Reader, start: int, end: int) -> bytes:
@@ -229,9 +262,10 @@ def _first_position(place: LogPlace, patterns: Patterns) -> Position:
     """The end of the log, and the sample and cycle that were named last before it."""
     with place.storage.open_reader(place.name) as reader:
         entry = reader.stat()
-        codec, begin = _codec(reader, Position(place.name), patterns)
-        parser = Parser(patterns, decoder(codec), lambda _: None, max(begin, (entry.size - LOOK_BACK) & ~1))
-        _feed(reader, parser, codec, entry.size, lambda _: False)
+        codec, text_begins = codec_of(reader, "", patterns)
+        begin = max(text_begins, (entry.size - LOOK_BACK) & ~1)
+        parser = Parser(patterns, decoder(codec), lambda _: None, begin)
+        feed(reader, parser.feed, codec, begin, entry.size)
         parser.drop_open()
         head, mark = edges(reader, parser.offset)
         return Position(place.name, entry.file_id, parser.offset, head, mark, codec, parser.context, entry.size)
