@@ -165,6 +165,13 @@ class HeartbeatSection(Section):
     url: str | None = None
     max_age_minutes: Annotated[float, Field(gt=0)] = 15
 
+    @field_validator("url")
+    @classmethod
+    def _is_on_the_web(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://")):
+            raise ValueError("only http:// and https:// can be pinged")
+        return url
+
 
 class SensorsSection(Section):
     """Which sensors run when the daemon does, and how often they look."""

@@ -24,7 +24,7 @@ _IN_FLIGHT = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
-_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # SQLite takes some hundred values in one question.
 _STATES_A_QUERY = 100
 
@@ -53,7 +53,7 @@ def tries_of(instance: dg.DagsterInstance, states: Collection[str]) -> dict[str,
     wanted_states = sorted(states)
     for start in range(0, len(wanted_states), _STATES_A_QUERY):
         some = wanted_states[start : start + _STATES_A_QUERY]
-        wanted = dg.RunsFilter(tags={STATE_TAG: some}, statuses=list(_ENDED))
+        wanted = dg.RunsFilter(tags={STATE_TAG: some}, statuses=list(ENDED))
         for record in instance.get_run_records(filters=wanted):
             ended[record.dagster_run.tags[STATE_TAG]].append(record)
     return {state: _tries(records) for state, records in ended.items()}
@@ -63,7 +63,7 @@ def _tries(records: Iterable[dg.RunRecord]) -> Tries:
     records = list(records)
     return Tries(
         len(records),
-        max(_ended_at(record) for record in records),
+        max(ended_at(record) for record in records),
         hopeless=any(_is_hopeless(record.dagster_run.tags) for record in records),
     )
 
@@ -72,8 +72,12 @@ def _is_hopeless(tags: Mapping[str, str]) -> bool:
     return tags.get(RETRY_TAG) == HOPELESS
 
 
-def _ended_at(record: dg.RunRecord) -> datetime:
-    """A run whose process died has no end of its own."""
+def ended_at(record: dg.RunRecord) -> datetime:
+    """When a run ended; one whose process died has no end of its own, and ended when that was noticed.
+
+    Args:
+        record: The run.
+    """
     if record.end_time is not None:
         return datetime.fromtimestamp(record.end_time, UTC)
     at = record.update_timestamp

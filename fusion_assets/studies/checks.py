@@ -66,6 +66,10 @@ RELEASE_CHECKS = (
 )
 
 
+NONE = "none"
+"""Stands in the metadata for a table without rows."""
+
+
 def check_result(
     asset: str, name: str, *, passed: bool, warn: bool = False, metadata: Mapping[str, Any] | None = None
 ) -> dg.AssetCheckResult:
@@ -88,10 +92,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextM
     """Rows of plain values as a table in the UI.
 
     Args:
-        rows: Mappings with the same keys; none at all gives the word "none".
+        rows: Mappings with the same keys; none at all gives the word `NONE`.
     """
     if not rows:
-        return dg.MetadataValue.text("none")
+        return dg.MetadataValue.text(NONE)
     records = [
         dg.TableRecord(
             {key: value if isinstance(value, str | int | float | bool) else str(value) for key, value in row.items()}

@@ -6,7 +6,7 @@ own tests (tests/real); this one is for what would take that one days.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import dagster as dg
 from definitions import build_defs
 from fusion_assets.config import load_config
 from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.partitions import partition_key, studies
 
 RUN_KEY_TAG = "dagster/run_key"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -78,6 +79,12 @@ class Daemon:
         if request.run_key is None:
             return False
         return bool(self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: request.run_key})))
+
+    def run(self, study: str, *assets: str, tags: Mapping[str, str] | None = None) -> dg.ExecuteInProcessResult:
+        """Run assets of a study, as a backfill does."""
+        self.instance.add_dynamic_partitions(str(studies.name), [partition_key(study)])
+        selection = [dg.AssetKey(asset) for asset in assets]
+        return self._run(dg.RunRequest(partition_key=partition_key(study), asset_selection=selection, tags=tags))
 
     def _run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         if self.before_run:

@@ -1,0 +1,144 @@
+"""From what ended, failed or fell silent to mails: exactly one for each cause until it changes.
+
+What belongs here: which causes there are, how each stands, and when it is over. What does not: the words (`notify`),
+and finding out (`ended_runs`, `silence`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from fusion_assets.config import Config, Event
+from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
+from fusion_assets.notify.checks import FailedCheck, check_failed_message
+from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
+from fusion_assets.notify.letter import Message
+from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.notify.origin import Origin, here
+from fusion_assets.notify.outages import Stopped, silence_message
+from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG
+from sensors.ended_runs import CheckFound, EndedRun
+
+_NUMBERS = re.compile(r"\d+")
+
+
+def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
+    """Tell of failed runs and failed checks, and note what is well again.
+
+    Args:
+        config: The lab.
+        mailbox: Its mailbox.
+        runs: Those that ended since the last time, in order.
+        now: The time, UTC.
+    """
+    mailbox.settle(
+        cause
+        for run in runs
+        if run.succeeded
+        for cause in (_run_cause(run), *(_check_cause(found, run) for found in run.checks if found.passed))
+    )
+    ours = [run for run in runs if not _mails_itself(run)]
+    failed = {_run_cause(run): run for run in ours if run.failure and not _went_well_since(run, runs)}
+    for event in (Event.CLEANUP_FAILURE, Event.BACKUP_FAILURE):
+        _tell_of_failures(config, mailbox, event, {c: run for c, run in failed.items() if _event_of(run) is event}, now)
+    _tell_of_checks(config, mailbox, ours, now)
+
+
+def _tell_of_failures(
+    config: Config, mailbox: Mailbox, event: Event, failed: Mapping[str, EndedRun], now: datetime
+) -> None:
+    mailbox.post(
+        event,
+        {cause: _standing(run) for cause, run in failed.items()},
+        lambda new: _failure_message(event, [failed[cause] for cause in new], here(config, now)),
+    )
+
+
+def _tell_of_checks(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
+    """Failed checks, but for those that failed their run: of these, the run's failure tells."""
+    failed = {
+        _check_cause(found, run): (found, run)
+        for run in runs
+        for found in run.checks
+        if not found.passed and found.is_error and not (found.blocking and run.failure)
+    }
+    mailbox.post(
+        Event.CHECK_FAILED,
+        {cause: _NUMBERS.sub("#", found.found) for cause, (found, _) in failed.items()},
+        lambda new: check_failed_message([_failed_check(*failed[cause]) for cause in new], here(config, now)),
+    )
+
+
+def tell_of_silence(config: Config, mailbox: Mailbox, silent: Mapping[str, Stopped], now: datetime) -> None:
+    """Tell which sensors and schedules do not go on.
+
+    Args:
+        config: The lab.
+        mailbox: Its mailbox.
+        silent: By name, all there are at this moment.
+        now: The time, UTC.
+    """
+    causes = {f"sensor:{name}": stopped for name, stopped in silent.items()}
+    mailbox.settle_others("sensor:", causes.keys())
+    mailbox.post(
+        Event.HEARTBEAT,
+        {cause: _NUMBERS.sub("#", stopped.why) for cause, stopped in causes.items()},
+        lambda new: silence_message([causes[cause] for cause in new], here(config, now)),
+    )
+
+
+def _mails_itself(run: EndedRun) -> bool:
+    """The command line mails its own failures, also when the calendar started it."""
+    return run.tags.get(STARTED_BY_TAG) == BY_COMMAND or MAILED_TAG in run.tags
+
+
+def _is_eviction(run: EndedRun) -> bool:
+    return run.tags.get(KIND_TAG) == EVICTION
+
+
+def _event_of(run: EndedRun) -> Event:
+    return Event.CLEANUP_FAILURE if _is_eviction(run) else Event.BACKUP_FAILURE
+
+
+def _went_well_since(run: EndedRun, runs: Sequence[EndedRun]) -> bool:
+    later = runs[runs.index(run) + 1 :]
+    return any(one.succeeded and _run_cause(one) == _run_cause(run) for one in later)
+
+
+def _run_cause(run: EndedRun) -> str:
+    kind = "evict" if _is_eviction(run) else "run"
+    return f"{kind}:{run.study or run.job}"
+
+
+def _check_cause(found: CheckFound, run: EndedRun) -> str:
+    return f"check:{found.study or run.job}:{found.asset}:{found.check}"
+
+
+def _standing(run: EndedRun) -> str:
+    """What failed and why, without numbers: the next try fails with other times and ports in its message."""
+    return f"{run.failure.step} {_NUMBERS.sub('#', run.failure.why)}" if run.failure else ""
+
+
+def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> Message:
+    failed = tuple(
+        FailedStudy(run.study or run.job, run.failure.why, step=run.failure.step, run_id=run.run_id)
+        for run in runs
+        if run.failure
+    )
+    if event is Event.CLEANUP_FAILURE:
+        return cleanup_failure_message(CleanupFailure(failed), origin)
+    return backup_failure_message(BackupFailure(failed, by_daemon=True), origin)
+
+
+def _failed_check(found: CheckFound, run: EndedRun) -> FailedCheck:
+    return FailedCheck(
+        found.study or run.job,
+        found.asset,
+        found.check,
+        "ERROR" if found.is_error else "WARN",
+        found.found,
+        blocking=found.blocking,
+        run_id=run.run_id,
+    )

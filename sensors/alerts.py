@@ -1,0 +1,57 @@
+"""The sensor that watches all that runs: failed runs and checks, silent sensors, waiting mails, and its own heartbeat.
+
+One sensor for all of it: Dagster's run status sensors see one run at a time and would send fifty mails for fifty runs
+that one dead server failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from fusion_assets.config import Config
+from fusion_assets.heartbeat import beat
+from fusion_assets.notify.mailbox import Mailbox
+from sensors.alert_mail import tell_of_runs, tell_of_silence
+from sensors.ended_runs import read_ended_runs, run_cursor_from_text
+from sensors.silence import find_silent
+
+NAME = "alerts"
+
+
+def build_alerts(config: Config, watched: Mapping[str, int]) -> dg.SensorDefinition:
+    """The sensor of one lab.
+
+    Args:
+        config: What the lab declares.
+        watched: The other sensors and the schedules, each with the seconds between two ticks; 0 for a schedule.
+    """
+
+    @dg.sensor(
+        name=NAME,
+        minimum_interval_seconds=config.sensors.alert_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Mails each failed run, failed check and silent sensor once; sends mails that wait; beats.",
+    )
+    def alerts(context: dg.SensorEvaluationContext, mailbox: dg.ResourceParam[Mailbox]) -> dg.SensorResult:
+        now = datetime.now(UTC)
+        cursor = run_cursor_from_text(context.cursor, now)
+        runs, cursor = read_ended_runs(context.instance, cursor)
+        tell_of_runs(config, mailbox, runs, now)
+        silent = find_silent(context.instance, watched, now)
+        tell_of_silence(config, mailbox, silent, now)
+        delivered = mailbox.deliver()
+        trouble = [*delivered.problems, *([delivered.sentence] if delivered.sentence else [])]
+        if problem := beat(config, now):
+            trouble.append(problem)
+        for sentence in trouble:
+            context.log.warning(sentence)
+        return dg.SensorResult(
+            skip_reason=f"{len(runs)} runs ended, {len(silent)} sensors or schedules do not go on, "
+            f"{len(delivered.sent)} mails sent, {delivered.waiting} wait",
+            cursor=cursor.to_text(),
+        )
+
+    return alerts

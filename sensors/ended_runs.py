@@ -1,0 +1,160 @@
+"""The runs that ended since the last look, as plain data: what failed and what each check found.
+
+Dagster tells nobody of a failed check that does not block, and has no sensor for checks: so each run's events are read
+once, when it has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from fusion_assets.partitions import run_name_of
+from fusion_assets.studies.failures import Failure, evaluations, find_failure, what_was_found
+from sensors.run_tries import ENDED, PARTITION_TAG, ended_at
+
+# Two runs may end in the same moment, one of them after we looked: the last moments are looked at again.
+_OVERLAP = timedelta(seconds=10)
+# Reading the events of a run takes some 10 ms.
+_AT_A_TIME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFound:
+    """What a check of a run found.
+
+    Attributes:
+        asset: What was checked.
+        check: Its name.
+        study: The study's name at the source; empty for a check of no study.
+        passed: Whether all was well.
+        is_error: Whether it is more than a warning.
+        blocking: Whether its failure stops the study.
+        found: What it found, in a sentence; empty when it passed.
+    """
+
+    asset: str
+    check: str
+    study: str
+    passed: bool
+    is_error: bool
+    blocking: bool
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that ended.
+
+    Attributes:
+        run_id: The run.
+        job: The job it was of.
+        study: The study's name at the source; empty for a run of no study.
+        succeeded: Whether it did.
+        canceled: Whether a person ended it.
+        failure: Why it failed; None when it did not.
+        checks: What its checks found.
+        tags: Its tags.
+    """
+
+    run_id: str
+    job: str
+    study: str
+    succeeded: bool
+    canceled: bool
+    failure: Failure | None
+    checks: tuple[CheckFound, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCursor:
+    """How far the runs were looked at.
+
+    Attributes:
+        until: Runs that were last changed before are told of.
+        told: Those of the last moments that are, too.
+    """
+
+    until: datetime
+    told: frozenset[str] = frozenset()
+
+    def to_text(self) -> str:
+        """The cursor as text."""
+        return json.dumps({"until": self.until.isoformat(), "told": sorted(self.told)})
+
+
+def run_cursor_from_text(text: str | None, now: datetime) -> RunCursor:
+    """Read what `RunCursor.to_text` wrote.
+
+    Args:
+        text: The text; None or anything unreadable begins now: what is older was seen by whoever started it.
+        now: The time, UTC.
+    """
+    try:
+        content = json.loads(text or "")
+        return RunCursor(datetime.fromisoformat(content["until"]), frozenset(content["told"]))
+    except (ValueError, KeyError, TypeError):
+        return RunCursor(now)
+
+
+def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor) -> tuple[list[EndedRun], RunCursor]:
+    """The runs that ended since, in the order in which they did.
+
+    Args:
+        instance: The Dagster instance.
+        cursor: How far they were looked at.
+
+    Returns:
+        The runs, and the cursor for the next look.
+    """
+    wanted = dg.RunsFilter(statuses=list(ENDED), updated_after=cursor.until - _OVERLAP)
+    records = instance.get_run_records(wanted, limit=_AT_A_TIME, order_by="update_timestamp", ascending=True)
+    new = [record for record in records if record.dagster_run.run_id not in cursor.told]
+    until = max([cursor.until, *(changed_at(record) for record in records)])
+    recent = {record.dagster_run.run_id for record in records if changed_at(record) >= until - _OVERLAP}
+    # A run that is given a tag long after its end is no news.
+    fresh = [record for record in new if ended_at(record) >= cursor.until - timedelta(minutes=10)]
+    return [_read(instance, record.dagster_run) for record in fresh], RunCursor(until, frozenset(recent))
+
+
+def changed_at(record: dg.RunRecord) -> datetime:
+    """When Dagster last wrote something about a run.
+
+    Args:
+        record: The run.
+    """
+    at = record.update_timestamp
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _read(instance: dg.DagsterInstance, run: dg.DagsterRun) -> EndedRun:
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+    failed = run.status is dg.DagsterRunStatus.FAILURE
+    key = run.tags.get(PARTITION_TAG)
+    return EndedRun(
+        run_id=run.run_id,
+        job=run.job_name,
+        study=run_name_of(key) if key else "",
+        succeeded=run.status is dg.DagsterRunStatus.SUCCESS,
+        canceled=run.status is dg.DagsterRunStatus.CANCELED,
+        failure=find_failure(events) if failed else None,
+        checks=tuple(_found(one, run_name_of(key) if key else "") for one in evaluations(events)),
+        tags=run.tags,
+    )
+
+
+def _found(evaluation: dg.AssetCheckEvaluation, study: str) -> CheckFound:
+    return CheckFound(
+        asset=evaluation.asset_key.to_user_string(),
+        check=evaluation.check_name,
+        study=study,
+        passed=evaluation.passed,
+        is_error=evaluation.severity is dg.AssetCheckSeverity.ERROR,
+        blocking=bool(evaluation.blocking),
+        found="" if evaluation.passed else what_was_found(evaluation),
+    )

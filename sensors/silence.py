@@ -1,0 +1,50 @@
+"""Which sensors and schedules do not go on: Dagster alerts nobody when one fails, is stopped, or is never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus  # no public name for these two
+
+from fusion_assets.notify.outages import Stopped
+
+# A tick may be late because the one before took its time, or the host was busy.
+_LATE_TICKS = 3
+_LATE_AT_LEAST = timedelta(minutes=10)
+
+
+def find_silent(instance: dg.DagsterInstance, expected: Mapping[str, int], now: datetime) -> dict[str, Stopped]:
+    """The sensors and schedules that do not go on.
+
+    Args:
+        instance: The Dagster instance.
+        expected: Those that should, each with the seconds between two ticks; 0 for one the calendar ticks.
+        now: The time, UTC.
+
+    Returns:
+        By name; one that the daemon has not taken up yet is not among them.
+    """
+    states = {state.name: state for state in instance.all_instigator_state()}
+    found = {name: _judge(instance, states[name], seconds, now) for name, seconds in expected.items() if name in states}
+    return {name: stopped for name, stopped in found.items() if stopped}
+
+
+def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, now: datetime) -> Stopped | None:
+    data = state.sensor_instigator_data if seconds else None
+    well = data.last_tick_success_timestamp if data else None
+    last_heard = datetime.fromtimestamp(well, UTC) if well else None
+    if state.status is InstigatorStatus.STOPPED:
+        return Stopped(state.name, "it was switched off in the Dagster UI", last_heard)
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    if ticks and ticks[0].is_failure:
+        error = ticks[0].error
+        cause = (error.cause or error) if error else None
+        why = cause.message.strip().split("\n")[0] if cause else "its last tick failed"
+        return Stopped(state.name, why, last_heard)
+    late = max(timedelta(seconds=_LATE_TICKS * seconds), _LATE_AT_LEAST)
+    ticked_at = datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else None
+    if seconds and ticked_at and now - ticked_at > late:
+        return Stopped(state.name, "it has not ticked since", ticked_at)
+    return None

@@ -1,0 +1,217 @@
+"""The sensor that watches: each failure is mailed once, none is mailed twice, and silence is noticed."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._utils.error import SerializableErrorInfo
+
+from fusion_assets.config import load_config
+from fusion_assets.heartbeat import heartbeat_file, read_heartbeat
+from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG
+from sensors.alert_mail import tell_of_silence
+from sensors.silence import find_silent
+from tests.real.small_lab import STUDY, SmallLab
+from tests.sensors.daemon import Daemon
+
+pytestmark = pytest.mark.real
+
+OTHER = "20260106_WW_HCC_run2"
+
+
+@pytest.fixture
+def watched(lab: SmallLab, daemon: Daemon) -> Daemon:
+    """A daemon whose alerts have begun: what ended before is old news."""
+    with lab.config.open("a") as file:
+        file.write("cooldown_minutes = {backup_failure = 0, check_failed = 0}\n")
+    daemon.tick("alerts")
+    return daemon
+
+
+def subjects(daemon: Daemon) -> list[str]:
+    return [mail.subject for mail in daemon.mailbox.waiting()]
+
+
+def test_a_study_that_fails_is_mailed_once_with_its_reason_however_often_it_is_tried(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    assert watched.tick("idle_studies").failed == [STUDY]
+    for _ in range(3):
+        watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 1, "the same study failed for the same reason: nothing new"
+
+
+def test_a_study_that_fails_for_another_reason_is_mailed_again(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    lab.write("more.docx", b"not allowed either")
+    (lab.study / "notes.txt").unlink()
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 2
+
+
+def test_a_study_that_was_repaired_and_breaks_again_is_mailed_again(lab, watched) -> None:
+    stray = lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    stray.unlink()
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    stray.write_bytes(b"not allowed here")
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 2
+
+
+def test_a_dead_server_that_fails_two_studies_between_two_ticks_is_one_mail_that_names_both(lab, watched) -> None:
+    lab.add_study(OTHER)
+    config = lab.config.read_text()
+    lab.config.write_text(config.replace(lab.server.url, "http://127.0.0.1:9"))
+    watched.run(STUDY, "validated", "truenas_copy", "s3_archive")
+    watched.run(OTHER, "validated", "truenas_copy", "s3_archive")
+    lab.config.write_text(config)
+    watched.tick("alerts")
+    assert subjects(watched) == [
+        "[fusion-toolkit] backup: 2 studies failed on " + subjects(watched)[0].rpartition(" ")[2]
+    ]
+
+
+def test_what_the_command_line_ran_is_not_mailed_a_second_time_by_the_daemon(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated", tags={STARTED_BY_TAG: BY_COMMAND})
+    watched.tick("alerts")
+    assert subjects(watched) == []
+
+
+def test_a_check_that_fails_without_stopping_its_run_is_mailed_although_the_run_is_green(lab, watched) -> None:
+    """Dagster itself tells nobody of such a check."""
+    report_check(watched, passed=False)
+    watched.tick("alerts")
+    watched.tick("alerts")
+    (subject,) = subjects(watched)
+    assert "bytes_are_good" in subject
+    report_check(watched, passed=True)
+    watched.tick("alerts")
+    report_check(watched, passed=False)
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 2, "it was well in between"
+
+
+def test_a_warning_is_for_the_ui_and_wakes_nobody(lab, watched) -> None:
+    report_check(watched, passed=False, severity=dg.AssetCheckSeverity.WARN)
+    watched.tick("alerts")
+    assert subjects(watched) == []
+
+
+def test_a_daemon_that_was_down_for_a_day_tells_of_what_failed_before_it_stopped(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    cursor = json.loads(watched.cursors["alerts"])
+    cursor["until"] = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    watched.cursors["alerts"] = json.dumps(cursor)
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
+def test_a_run_that_is_tagged_long_after_its_end_is_no_news(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    run_id = watched.run(STUDY, "validated").run_id
+    watched.tick("alerts")
+    watched.mailbox.settle([f"run:{STUDY}"])
+    cursor = json.loads(watched.cursors["alerts"])
+    watched.cursors["alerts"] = json.dumps({"until": later(cursor["until"], minutes=30), "told": []})
+    watched.instance.add_run_tags(run_id, {"note": "seen"})
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
+def test_the_heartbeat_stays_fresh_while_the_daemon_ticks_and_is_old_when_it_died(lab, watched) -> None:
+    config = load_config(lab.config)
+    now = datetime.now(UTC)
+    assert read_heartbeat(config, now).fresh
+    assert not read_heartbeat(config, now + timedelta(minutes=20)).fresh
+    heartbeat_file(config).write_text("garbage")
+    assert not read_heartbeat(config, now).fresh
+
+
+def test_a_sensor_that_fails_or_no_longer_ticks_or_was_switched_off_is_mailed_once(lab, watched, monkeypatch) -> None:
+    now = datetime.now(UTC)
+    add_sensor(watched.instance, "failing", now, error="the disk is gone")
+    add_sensor(watched.instance, "late", now - timedelta(hours=1))
+    add_sensor(watched.instance, "off", now, status=InstigatorStatus.STOPPED)
+    add_sensor(watched.instance, "fine", now)
+    expected = {"failing": 60, "late": 60, "off": 60, "fine": 60, "not yet taken up": 60}
+    silent = find_silent(watched.instance, expected, now)
+    assert set(silent) == {"failing", "late", "off"}
+    assert silent["failing"].why == "the disk is gone"
+    for _ in range(2):
+        tell_of_silence(load_config(lab.config), watched.mailbox, silent, now)
+    assert len(subjects(watched)) == 1
+    tell_of_silence(load_config(lab.config), watched.mailbox, {}, now)
+    tell_of_silence(load_config(lab.config), watched.mailbox, {"late": silent["late"]}, now)
+    assert len(watched.mailbox.waiting()) >= 1
+
+
+def add_sensor(
+    instance: dg.DagsterInstance,
+    name: str,
+    ticked: datetime,
+    *,
+    error: str = "",
+    status: InstigatorStatus = InstigatorStatus.RUNNING,
+) -> None:
+    """What the daemon leaves of a sensor that ticked once."""
+    location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="fusion")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "fusion"), name)
+    data = SensorInstigatorData(last_tick_timestamp=ticked.timestamp(), min_interval=60)
+    state = InstigatorState(origin, InstigatorType.SENSOR, status, data)
+    instance.add_instigator_state(state)
+    failed = bool(error)
+    instance.create_tick(
+        TickData(
+            instigator_origin_id=state.instigator_origin_id,
+            instigator_name=name,
+            instigator_type=InstigatorType.SENSOR,
+            status=TickStatus.FAILURE if failed else TickStatus.SKIPPED,
+            timestamp=ticked.timestamp(),
+            selector_id=state.selector_id,
+            error=SerializableErrorInfo(error, [], "OSError") if failed else None,
+        )
+    )
+
+
+def report_check(
+    daemon: Daemon, *, passed: bool, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> None:
+    """A run that succeeds although its check, which does not block, found something."""
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("bytes_are_good", asset="probe")])
+    def probe() -> dg.MaterializeResult:
+        found = dg.AssetCheckResult(passed=passed, check_name="bytes_are_good", severity=severity)
+        return dg.MaterializeResult(check_results=[found])
+
+    assert dg.materialize([probe], instance=daemon.instance).success
+
+
+def later(iso: str, **by: float) -> str:
+    return (datetime.fromisoformat(iso) + timedelta(**by)).isoformat()
