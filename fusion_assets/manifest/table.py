@@ -6,14 +6,14 @@ are imported by the functions: together they cost more than a second at the star
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Final
 
 from fusion_assets.manifest.fold import LedgerView
-from fusion_assets.manifest.record import FIELDS, TIME_FIELDS, Status
+from fusion_assets.manifest.record import FIELDS, TIME_FIELDS, Record, Status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,23 +50,34 @@ def ledger_table(view: LedgerView) -> pd.DataFrame:
     return pd.DataFrame(columns | {name: pd.Series(columns[name], dtype=_TIME_TYPE) for name in TIME_FIELDS})
 
 
-def check_table(view: LedgerView) -> list[dict[str, str]]:
+def check_table(view: LedgerView, entry: Record | None = None) -> list[dict[str, str]]:
     """Hold the folded ledger against its schema.
 
     Args:
         view: The folded ledger.
+        entry: A record that is not in it yet: the ledger is judged as it would be with it.
 
     Returns:
         One row for each failure, with ``backup_name``, ``field``, ``rule`` and ``value``; empty when all is well.
     """
     from pandera.errors import SchemaErrors
 
-    table = ledger_table(view)
+    table = ledger_table(replace(view, records={**view.records, entry.backup_name: entry}) if entry else view)
     try:
         ledger_schema().validate(table, lazy=True)
     except SchemaErrors as errors:
         return _failures(table, errors.failure_cases)
     return []
+
+
+def of_backup(failures: Iterable[dict[str, str]], backup_name: str) -> list[dict[str, str]]:
+    """The failures of one backup.
+
+    Args:
+        failures: From `check_table`.
+        backup_name: The backup.
+    """
+    return [failure for failure in failures if failure["backup_name"] == backup_name]
 
 
 def ledger_schema() -> pa.DataFrameSchema:

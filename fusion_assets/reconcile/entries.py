@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 
 from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
-from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD
+from fusion_assets.reconcile.invalidity import REASON_FIELD
+from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     EVICTED_FIELD,
     EVICTION_BEGUN_FIELD,
@@ -71,8 +72,10 @@ def go_on(lab: Lab, run_name: str, *, copy_proven: bool) -> Record:
 def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
     """What the ledger says, as the beginning of more work: what is to be proven is not proven, and failed is over."""
     released = {RELEASED_FIELD: latest.source_deleted_at.isoformat()} if latest.source_deleted_at else {}
+    now = datetime.now(UTC)
     return replace(
         latest,
+        started_at=min(latest.started_at or now, now),  # of a clock that was ahead: else no time could follow in order
         run_name=run_name,
         source_path=lab.source.location(run_name),
         status=Status.IN_PROGRESS,

@@ -6,6 +6,8 @@ it (`release`), and of the places (`resources.errors`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from fusion_assets.transfer.errors import TransferError
 from fusion_assets.transfer.sidecar import SidecarError
 
@@ -16,6 +18,22 @@ class InvalidStudyError(Exception):
 
 class LedgerError(Exception):
     """The ledger does not say what it must say before a record is completed."""
+
+
+class InconsistentLedgerError(LedgerError):
+    """The ledger breaks its schema at a study, or would with the record that is to be written.
+
+    Attributes:
+        rows: What is wrong, one row for each failure, as `fusion_assets.manifest.table.check_table` gives them.
+    """
+
+    def __init__(self, study: str, rows: Sequence[Mapping[str, str]]) -> None:
+        said = "; ".join(f"{row['field']} {row['rule']} ({row['value'] or 'nothing'})" for row in rows[:3])
+        super().__init__(
+            f"the ledger would not be consistent with {study}: {said} | hint: for a name, give the study another; for "
+            "a time, correct this host's clock, then run truenas_copy, s3_archive and manifest_entry of it in Dagster"
+        )
+        self.rows = tuple(rows)
 
 
 PERMANENT_ERRORS = (InvalidStudyError, LedgerError, TransferError, SidecarError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.conditions import Unseen
@@ -79,7 +79,7 @@ class StudyFacts:
 
     Attributes:
         trash: What a release that did not finish has left of its source in the trash.
-        last_event: The last record of the study, even one that does not count because an earlier one is complete.
+        invalid: Why the ledger calls states of the source invalid, as far as that stands, by their fingerprint.
         last_proven: The last record that says that it was proven in both places, whatever was begun or failed after it.
         elsewhere: A record of a study of the same name at the source under another backup name: an alias came or went.
         mirrored: Whether the ledger's mirror in S3 holds its latest record.
@@ -93,7 +93,7 @@ class StudyFacts:
     archive: ArchiveFacts | Present | Unseen | None
     record: Record | Unseen | None
     trash: Listing | Unseen | None = None
-    last_event: Record | None = None
+    invalid: Mapping[str, str] = field(default_factory=dict)
     last_proven: Record | None = None
     elsewhere: Record | None = None
     mirrored: bool | Unseen = True

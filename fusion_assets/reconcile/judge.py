@@ -10,6 +10,7 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
+from fusion_assets.reconcile.invalidity import is_structure
 from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD, TRASH
 from fusion_assets.reconcile.overwrite import (
     FINGERPRINT_FIELD,
@@ -43,11 +44,7 @@ from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
 
 # A field the ledger carries beyond the fixed ones.
-REASON_FIELD = "reason"
 SIDECAR_FIELD = "sidecar_sha256"
-
-# How the sentence begins that the ledger has of a finding of structure (D1-D5), rather than of a name (R1-R8).
-_STRUCTURE = "[D"
 
 
 def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
@@ -120,7 +117,7 @@ def _validated(facts: StudyFacts, record: Record | None) -> Condition:
         return false(NAME_TAKEN, taken)
     if changed := _changed(facts, source, record):
         return changed
-    if invalid := _invalid(facts.last_event, source):
+    if invalid := _invalid(facts.invalid.get(fingerprint, ""), source):
         return invalid
     other = facts.elsewhere
     return true("Conforms", f"another study of this name is recorded as {other.backup_name}" if other else "")
@@ -137,28 +134,15 @@ def _trash_validated(facts: StudyFacts) -> Condition:
     return false(SOURCE_CHANGED, changed) if changed else true("NotAtSource")
 
 
-def _invalid(event: Record | None, source: SourceFacts) -> Condition | None:
-    """What is wrong with a study's names, as just seen, or with the structure of its files, as the ledger says.
-
-    The names follow from the listing at hand. Of the structure, which costs reading files, the ledger is believed for
-    as long as no file changed; and if nothing else is wrong any more, only what it says of structure.
-    """
-    said = _said_invalid(event, source)
+def _invalid(said: str, source: SourceFacts) -> Condition | None:
+    """What is wrong with a study's names, as just seen, or with the structure of its files, as the ledger says."""
     if source.report.ok:
-        return false(KNOWN_INVALID, said) if said.startswith(_STRUCTURE) else None
+        return false(KNOWN_INVALID, said) if is_structure(said) else None
     first, *more = source.report.violations
     also = f" (and {len(more)} more)" if more else ""
     # The ledger counts the findings of structure, too, so only how its sentence begins is compared.
     reason = KNOWN_INVALID if said.startswith(str(first)) else BREAKS_STANDARD
     return false(reason, f"[{first.rule}] {first.path}: {first.message}{also}")
-
-
-def _said_invalid(event: Record | None, source: SourceFacts) -> str:
-    """Why the ledger says last that this very state of a study is invalid; empty when it does not."""
-    if event is None or event.status is not Status.FAILED_VALIDATION:
-        return ""
-    unchanged = event.extra.get(FINGERPRINT_FIELD) == source.observation.fingerprint
-    return str(event.extra.get(REASON_FIELD, "")) if unchanged else ""
 
 
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:

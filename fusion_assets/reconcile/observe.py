@@ -188,7 +188,7 @@ def _gather(lab: Lab, around: Surroundings, memory: Memory, run_name: str, backu
         archive=archive,
         record=record,
         trash=attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
-        last_event=around.last_events.get(backup_name),
+        invalid=around.invalid.get(backup_name, {}),
         last_proven=around.last_proven.get(backup_name),
         elsewhere=recorded_elsewhere(around.by_run_name.get(run_name, ()), backup_name),
         mirrored=_is_mirrored(around, backup_name),

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from fusion_assets.integrity.structure import check_structure
 from fusion_assets.manifest.record import Record, Status
+from fusion_assets.manifest.table import check_table, of_backup
 from fusion_assets.reconcile.entries import (
     append,
     append_failure,
 )
+from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
@@ -61,7 +64,7 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
     at_source = is_at_source(lab, run_name)
     if not at_source:
         check_places(lab)  # a source that is not mounted holds no study either; one that is there is observed below
-    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    record = _consistent_record(lab, run_name)
     trashed = trashed_studies(lab).get(run_name)
     if trashed and not at_source:
         released = _finish(lab, run_name, record, trashed, log)
@@ -78,12 +81,29 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
         if closed:
             take_back(lab, record, problems)
             raise GateError(run_name, closed)
+        _refuse_broken(lab, run_name, listing)
         released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
         return released
     extra = {name: value for name, value in record.extra.items() if name != RELEASE_BEGUN_FIELD}
     append(lab, replace(record, source_deleted_at=datetime.now(UTC), extra=extra))
     return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
+
+
+def _consistent_record(lab: Lab, run_name: str) -> Record | None:
+    """The ledger's record of a study, unless the ledger breaks its schema there: then it proves nothing."""
+    view, backup_name = lab.ledger.read(), lab.config.backup_name(run_name)
+    if rows := of_backup(check_table(view), backup_name):
+        raise GateError(run_name, {"LedgerConsistent": str(InconsistentLedgerError(backup_name, rows))})
+    return view.records.get(backup_name)
+
+
+def _refuse_broken(lab: Lab, run_name: str, listing: Listing) -> None:
+    """Whatever was validated, by whom and when: the images that are about to be deleted are whole, as seen now."""
+    if broken := check_structure(lab.source, run_name, listing.entries).blocking:
+        raise GateError(
+            run_name, {"Whole": f"{broken[0]} (and {len(broken) - 1} more)" if broken[1:] else str(broken[0])}
+        )
 
 
 def _release_source(lab: Lab, run_name: str, record: Record | None, listing: Listing) -> Released:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
 from fusion_assets.manifest.record import Record, Status
-from fusion_assets.manifest.table import check_table
+from fusion_assets.manifest.table import check_table, of_backup
 from fusion_assets.reconcile.copies import check_ledger, is_whole, mend_copy, proven_checksums, read_copy_again
 from fusion_assets.reconcile.entries import (
     append,
@@ -29,8 +29,15 @@ from fusion_assets.reconcile.entries import (
     with_copy_read,
     with_proofs,
 )
-from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
-from fusion_assets.reconcile.judge import REASON_FIELD, SIDECAR_FIELD
+from fusion_assets.reconcile.errors import InconsistentLedgerError, InvalidStudyError, LedgerError
+from fusion_assets.reconcile.invalidity import (
+    REASON_FIELD,
+    found_good,
+    judge_names,
+    known_invalid,
+    refuse_known_invalid,
+)
+from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     Lab,
     check_truenas,
@@ -45,7 +52,6 @@ from fusion_assets.reconcile.overwrite import (
 from fusion_assets.reconcile.refusals import find_twins, refuse_changed_trash, refuse_overwriting
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
-from fusion_assets.standard.rules import validate_listing
 from fusion_assets.standard.validate import with_clash
 from fusion_assets.transfer.errors import CorruptCopyError, TransferError
 from fusion_assets.transfer.options import TransferOptions
@@ -85,12 +91,7 @@ def validate(lab: Lab, run_name: str) -> Validation:
         ResourceError: The source could not be read: unknown, not invalid.
     """
     listing = read_listing(lab.source, run_name)
-    report = validate_listing(
-        listing,
-        path=lab.source.location(run_name),
-        name=lab.config.alias.get(run_name),
-        nas_root=lab.truenas.root,
-    )
+    report = judge_names(lab, run_name, listing)
     if twins := find_twins(lab, run_name):
         report = with_clash(report, twins)
     structure = check_structure(lab.source, run_name, listing.entries)
@@ -120,13 +121,16 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
 
 
 def _take_back_invalid(lab: Lab, run_name: str, listing: Listing) -> None:
-    """That the study was found invalid no longer stands: unless the ledger says so, every plan believes it."""
-    view, backup_name = lab.ledger.read(), lab.config.backup_name(run_name)
-    if not any(record.status is Status.FAILED_VALIDATION for record in view.history(backup_name)[-1:]):
+    """That the study was found invalid no longer stands: unless the ledger says so, everybody believes it."""
+    view, backup_name, fingerprint = lab.ledger.read(), lab.config.backup_name(run_name), listing.fingerprint()
+    history = view.history(backup_name)
+    stood = fingerprint in known_invalid(history).get(backup_name, {})
+    if not stood and not any(record.status is Status.FAILED_VALIDATION for record in history[-1:]):
         return
     check_truenas(lab)
     stands = view.records[backup_name]
-    append(lab, begin(lab, run_name, listing) if stands.status is Status.FAILED_VALIDATION else stands)
+    now = begin(lab, run_name, listing) if stands.status is Status.FAILED_VALIDATION else stands
+    append(lab, replace(now, extra={**now.extra, **found_good(history, fingerprint)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,7 @@ def transfer(
         ledger says ``failed_s3``; the caller reports the copy, then raises it.
 
     Raises:
+        InvalidStudyError: It is invalid, or would be written over something else.
         TransferError: The copy failed; the ledger says ``failed_truenas``.
         ResourceError: A place failed; the ledger says which.
     """
@@ -174,6 +179,8 @@ def transfer(
         refuse_overwriting(lab, run_name, listing)
     elif listing:
         refuse_changed_trash(lab, run_name, listing)
+    if origin in (run_name, None):
+        refuse_known_invalid(lab, run_name, listing)
     backup_name = lab.config.backup_name(run_name)
     vouched = vouches_for_copy(lab, backup_name)
     if listing and origin == run_name:
@@ -268,7 +275,7 @@ class Recorded:
     Attributes:
         record: Its latest record.
         appended: Whether this step wrote it.
-        failures: Rows of the folded table that break its schema.
+        failures: Rows of the folded table that break its schema, none of them this study's.
         bad_lines: Lines that cannot be read.
         studies: How many studies the ledger knows.
         location: Where the ledger is.
@@ -292,6 +299,8 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
         run_name: The study.
 
     Raises:
+        InvalidStudyError: The last validation of this very study failed.
+        InconsistentLedgerError: With this entry the ledger would break its schema; nothing was written.
         LedgerError: The ledger does not say that what is on the NAS now was proven in both places.
         ResourceError: The NAS or S3 failed.
     """
@@ -304,17 +313,22 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
             f"the ledger does not say that {run_name} was proven in both places | hint: run truenas_copy and "
             "s3_archive first; they move nothing that is there already"
         )
+    refuse_known_invalid(lab, run_name, None)
     _check_still_proven(lab, record)
     appended = record.status is not Status.COMPLETE
+    entry = completed(record) if appended else record
+    failures = check_table(view, entry)
+    if ours := of_backup(failures, backup_name):
+        raise InconsistentLedgerError(run_name, ours)
     if appended:
-        lab.ledger.append(completed(record))
+        lab.ledger.append(entry)
     for month in lab.ledger.stale_mirrors():
         lab.ledger.mirror(month)
     view = lab.ledger.read()
     return Recorded(
         record=view.records[backup_name],
         appended=appended,
-        failures=tuple(check_table(view)),
+        failures=tuple(failures),
         bad_lines=tuple(f"{bad.file}:{bad.line}: {bad.reason}" for bad in view.bad_lines),
         studies=len(view.records),
         location=lab.ledger.location,

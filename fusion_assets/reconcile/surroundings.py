@@ -16,6 +16,7 @@ from typing import TypeVar
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Unseen
+from fusion_assets.reconcile.invalidity import known_invalid
 from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import locked_backups
 from fusion_assets.reconcile.overwrite import is_proven
@@ -34,7 +35,7 @@ class Surroundings:
     """What is seen once for all studies."""
 
     view: LedgerView
-    last_events: Mapping[str, Record]
+    invalid: Mapping[str, Mapping[str, str]]
     last_proven: Mapping[str, Record]
     by_run_name: Mapping[str, list[Record]]
     at_source: frozenset[str]
@@ -70,7 +71,7 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         by_run_name[record.run_name].append(record)
     return Surroundings(
         view=view,
-        last_events={record.backup_name: record for _, record in view.events},
+        invalid=known_invalid(record for _, record in view.events),
         last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
         by_run_name=by_run_name,
         at_source=frozenset(at_source),

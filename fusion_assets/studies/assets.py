@@ -17,6 +17,7 @@ import dagster as dg
 from fusion_assets.config import Config
 from fusion_assets.partitions import studies
 from fusion_assets.reconcile import releasing, steps
+from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies import checks, report
@@ -163,7 +164,11 @@ def _manifest_entry(config: Config, retry_seconds: float) -> dg.AssetsDefinition
     )
     def manifest_entry(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         with working(context, lab, config, retry_seconds) as (here, run_name):
-            done = steps.record_entry(here, run_name)
+            try:
+                done = steps.record_entry(here, run_name)
+            except InconsistentLedgerError as error:
+                yield report.ledger_inconsistent(error)
+                raise
             yield from report.ledger_results(done)
 
     return manifest_entry

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.release import GateError, Released
@@ -175,15 +176,18 @@ def _archive_metadata(lab: Lab, run_name: str, archive: ArchiveOutcome) -> dict[
     }
 
 
+def ledger_inconsistent(error: InconsistentLedgerError) -> dg.AssetCheckResult:
+    """The failed check of an entry that was not written, because the ledger would break its schema with it."""
+    return check_result(MANIFEST_ENTRY, LEDGER_CONSISTENT, passed=False, metadata={"failures": table(error.rows)})
+
+
 def ledger_results(done: Recorded) -> Iterator[Any]:
     """The check of the ledger, and the materialization of this study's entry."""
-    concerns_us = any(row.get("backup_name") == done.record.backup_name for row in done.failures)
     yield check_result(
         MANIFEST_ENTRY,
         LEDGER_CONSISTENT,
         passed=not done.failures and not done.bad_lines,
-        # Somebody else's bad record must be seen, but it must not stop this study.
-        warn=not concerns_us,
+        warn=True,  # somebody else's bad record must be seen, but it must not stop this study
         metadata={
             "failures": table(done.failures),
             "bad_lines": table([{"line": str(bad)} for bad in done.bad_lines]),

@@ -110,26 +110,24 @@ def test_a_study_that_breaks_the_standard_says_which_rule_first() -> None:
 
 
 def test_a_broken_image_found_before_is_not_read_again_until_the_study_changes() -> None:
-    failed = invalid(f"[D2] {STUDY}/a/Scan1/a.qptiff: is cut short | hint: scan it again")
-    assert reason(Name.VALIDATED, last_event=failed) == (Status.FALSE, KNOWN_INVALID)
-    repaired = replace(failed, extra={**failed.extra, "fingerprint": "another"})
-    assert reason(Name.VALIDATED, last_event=repaired) == (Status.TRUE, "Conforms")
+    why = f"[D2] {STUDY}/a/Scan1/a.qptiff: is cut short | hint: scan it again"
+    assert reason(Name.VALIDATED, invalid=invalid(why)) == (Status.FALSE, KNOWN_INVALID)
+    assert reason(Name.VALIDATED, invalid={"another": why}) == (Status.TRUE, "Conforms")
 
 
-def invalid(why: str) -> Record:
+def invalid(why: str) -> dict[str, str]:
     """What the ledger has of this very state of the study after it failed validation."""
-    extra = {"fingerprint": SOURCE.observation.fingerprint, "reason": why}
-    return replace(RECORD, status=LedgerStatus.FAILED_VALIDATION, extra=extra)
+    return {SOURCE.observation.fingerprint: why}
 
 
 def test_a_study_whose_names_are_right_by_now_is_not_invalid_for_ever_because_no_file_of_it_changed() -> None:
     stray = Violation("R5", f"{STUDY}/notes", "is an empty folder", "remove it")
     broken = replace(SOURCE, report=replace(SOURCE.report, violations=(stray,)))
     said = invalid(f"{stray} (and 1 more)")
-    assert reason(Name.VALIDATED, source=broken, last_event=said) == (Status.FALSE, KNOWN_INVALID)
-    assert reason(Name.VALIDATED, last_event=said) == (Status.TRUE, "Conforms")
+    assert reason(Name.VALIDATED, source=broken, invalid=said) == (Status.FALSE, KNOWN_INVALID)
+    assert reason(Name.VALIDATED, invalid=said) == (Status.TRUE, "Conforms")
     other = replace(SOURCE, report=replace(SOURCE.report, violations=(replace(stray, rule="R3"),)))
-    assert reason(Name.VALIDATED, source=other, last_event=said) == (Status.FALSE, "BreaksStandard")
+    assert reason(Name.VALIDATED, source=other, invalid=said) == (Status.FALSE, "BreaksStandard")
 
 
 def test_a_new_acquisition_under_the_name_of_a_released_study_never_overwrites_the_only_copies() -> None:

@@ -246,7 +246,7 @@ def test_a_failed_step_takes_back_what_it_disproved(complete, lab):
 
 
 def test_no_line_says_that_both_copies_are_proven_before_they_are(complete, lab):
-    (lab.study / "new.txt").write_bytes(b"new")
+    (lab.study / STUDY / "Scan1/.temp/new.txt").write_bytes(b"new")
     lab.server.client().delete_object(Bucket=lab.bucket, Key=lab.key(lab.path_of("focus003.bin")))
     said = len(lab.ledger())
     transfer(complete)
