@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from fusion_assets.monitor.place import LogPlace
@@ -24,7 +24,7 @@ from resources.errors import NotFoundError
 from resources.storage import Entry, Reader, Storage
 
 EDGE = 1024
-_FEW = 256  # of so few bytes two logs that begin alike are equal: then the inode decides, too
+_FEW = 256  # fewer bytes than these may be alike in two logs: then the inode decides, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ def follow(place: LogPlace, position: Position) -> Iterator[Followed]:
             anew = Position(place.name, context=position.context)
             yield Followed(log, log.stat(), anew, is_log=True, note=_unseen(position) if position.offset else "")
         else:
-            location = place.storage.location(place.name)
-            raise NotFoundError(f"there is no {location}; check source.log in config.toml", path=location)
+            raise _there_is_none(place)
 
 
 def following(place: LogPlace, finished: Entry) -> Position:
@@ -78,35 +77,57 @@ def following(place: LogPlace, finished: Entry) -> Position:
     Args:
         place: The log.
         finished: The rotated file.
+
+    Raises:
+        NotFoundError: There is no next one yet.
     """
+    log = _stat(place)  # before the listing: a log that is rotated in between is in the listing, under another name
     later = [entry for entry in _family(place) if entry.mtime_ns > finished.mtime_ns and entry.path != finished.path]
-    if not later:
-        return Position(place.name)
-    oldest = min(later, key=lambda entry: entry.mtime_ns)
-    return Position(oldest.path, oldest.file_id)
+    if later:
+        log = min(later, key=lambda entry: entry.mtime_ns)
+    if log is None:
+        raise _there_is_none(place)
+    return Position(log.path, log.file_id)
 
 
-def edges(reader: Reader, offset: int) -> tuple[str, str]:
-    """What a file is recognised by: the hashes of its first bytes, and of the last ones before `offset`."""
-    return _digest(reader, 0, min(EDGE, offset)), _digest(reader, max(0, offset - EDGE), offset)
+def recognised(position: Position, reader: Reader) -> Position:
+    """The position with what its file is recognised by.
 
-
-def _digest(reader: Reader, start: int, end: int) -> str:
-    if start == end:
-        return ""
-    buffer = memoryview(bytearray(end - start))
-    return hashlib.sha256(buffer[: reader.readinto(buffer, start)]).hexdigest()
+    Args:
+        position: How far the file was read.
+        reader: The open file.
+    """
+    head = _bytes(reader, 0, EDGE).rstrip(b"\0")  # zeros are room that a logger reserved, and will be written
+    return replace(position, head_bytes=len(head), head=_digest(head), mark=_digest(_before(reader, position.offset)))
 
 
 def _is_same(reader: Reader, position: Position) -> bool:
     """Whether an open file is the one that was read up to `position`."""
     entry = reader.stat()
-    if position.offset < _FEW and entry.file_id and position.file_id:
+    if position.head_bytes < _FEW and entry.file_id and position.file_id:
         if entry.file_id != position.file_id:
             return False
-    elif not position.offset:
+    elif not position.head_bytes:
         return entry.path == position.name
-    return entry.size >= position.offset and edges(reader, position.offset) == (position.head, position.mark)
+    if entry.size < position.offset or _digest(_bytes(reader, 0, position.head_bytes)) != (position.head or _NOTHING):
+        return False
+    return _digest(_before(reader, position.offset)) == (position.mark or _NOTHING)
+
+
+def _before(reader: Reader, offset: int) -> bytes:
+    return _bytes(reader, max(0, offset - EDGE), offset)
+
+
+def _bytes(reader: Reader, start: int, end: int) -> bytes:
+    buffer = memoryview(bytearray(end - start))
+    return bytes(buffer[: reader.readinto(buffer, start)]) if buffer else b""
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+_NOTHING = _digest(b"")
 
 
 def _rotated(place: LogPlace, position: Position) -> Reader | None:
@@ -142,6 +163,18 @@ def _family(place: LogPlace) -> list[Entry]:
         for entry in place.storage.list()
         if entry.kind == "file" and entry.path != place.name and named.fullmatch(entry.path)
     ]
+
+
+def _stat(place: LogPlace) -> Entry | None:
+    try:
+        return place.storage.stat(place.name)
+    except NotFoundError:
+        return None
+
+
+def _there_is_none(place: LogPlace) -> NotFoundError:
+    location = place.storage.location(place.name)
+    return NotFoundError(f"there is no {location}; check source.log in config.toml", path=location)
 
 
 def _open(storage: Storage, name: str) -> Reader | None:

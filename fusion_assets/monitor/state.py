@@ -35,7 +35,8 @@ class Position:
         name: The file's name when it was last seen; the log's own, or that which a rotation gave it.
         file_id: Its inode or file index; 0 where the storage gives none.
         offset: Up to where it is done, in bytes; at a line's end.
-        head: SHA-256 of its first 1,024 bytes, as far as they are done.
+        head_bytes: How many of its first bytes were there when it was last looked at, 1,024 at the most.
+        head: SHA-256 of these.
         mark: SHA-256 of the last 1,024 bytes before `offset`.
         codec: Its encoding; empty while nothing of it is done.
         context: The sample and cycle named last.
@@ -46,6 +47,7 @@ class Position:
     name: str
     file_id: int = 0
     offset: int = 0
+    head_bytes: int = 0
     head: str = ""
     mark: str = ""
     codec: str = ""
@@ -165,8 +167,9 @@ def state_from_json(text: str) -> MonitorState:
 def _position(said: Mapping[str, Any]) -> Position:
     since = said["since"]
     position = Position(**{**said, "context": Context(**said["context"]), "since": _moment(since) if since else None})
-    if not (type(position.offset) is int and type(position.size) is int and position.offset >= 0):
-        raise ValueError(f"offset {position.offset!r}, size {position.size!r}")
+    numbers = (position.offset, position.size, position.head_bytes, position.file_id)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"offset, size, head_bytes and file_id are {numbers}")
     return position
 
 

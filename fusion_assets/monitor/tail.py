@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from fusion_assets.config import Config
 from fusion_assets.monitor.blocks import Parser
 from fusion_assets.monitor.encodings import HEAD_BYTES, Piece, cut, decoder, detect, mark_length
-from fusion_assets.monitor.follow import Followed, edges, follow, following
+from fusion_assets.monitor.follow import Followed, follow, following, recognised
 from fusion_assets.monitor.groups import ErrorGroup, Gathering
 from fusion_assets.monitor.patterns import AUTOMATIC, Patterns, compile_patterns
 from fusion_assets.monitor.place import LogPlace
@@ -98,11 +98,13 @@ def take_look(
     """
     patterns, folder = compile_patterns(config.monitor.patterns), state_folder(config)
     with only_one_look(folder):
-        state = MonitorState(place.address, Position(place.name)) if from_start else load_state(folder)
+        before = MonitorState() if from_start else load_state(folder)
+        state = MonitorState(place.address, Position(place.name)) if from_start else before
         keep = timedelta(days=config.monitor.sent_keep_days)
         tailed = read_new_blocks(place, state, patterns, now=now, keep=keep, budget=budget)
         report(tailed)
-        save_state(folder, tailed.state)
+        if tailed.state != before:  # most looks find nothing; none of them waits for the disk
+            save_state(folder, tailed.state)
     return tailed
 
 
@@ -138,12 +140,12 @@ def read_new_blocks(
         position = state.position or _first_position(place, patterns)
         with follow(place, position) as followed:
             read = _read_on(followed, patterns, gathering, budget, now)
-            finished = not followed.is_log and read.is_done
-            position = following(place, followed.entry) if finished else read.position
+            is_over = not followed.is_log and read.is_done
+            position = read.position
+            if is_over and position.offset == followed.position.offset:  # what was found has been reported before
+                position = replace(following(place, followed.entry), context=position.context)
     except ResourceError as error:
         return _not_read(place, state, error, now)
-    if finished:
-        position = replace(position, context=read.position.context)
     groups = gathering.groups()
     new = tuple(group for group in groups if not group.known)
     recovered = state.trouble is not None and state.trouble.told
@@ -153,7 +155,7 @@ def read_new_blocks(
         tuple(group for group in groups if group.known),
         state.remembering({group.key: now for group in new}, now, keep),
         read.bytes_read,
-        read.more or finished,
+        read.more or is_over,
         read.waits,
         (followed.note,) if followed.note else (),
         recovered=recovered,
@@ -189,19 +191,17 @@ def _read_on(followed: Followed, patterns: Patterns, gathering: Gathering, budge
         if left and (piece := cut(_bytes(reader, end, size), end, codec, all_of_it=True)):
             parser.feed(piece)
         parser.finish()
-    head, mark = edges(reader, parser.offset)
     position = Position(
         name=followed.entry.path,
         file_id=followed.entry.file_id,
         offset=parser.offset,
-        head=head,
-        mark=mark,
         codec=codec if parser.offset > begin else before.codec,
         context=parser.context,
         size=size,
         since=since,
     )
     waits = not more and not is_over and (parser.is_open or bool(left) or not followed.is_log)
+    position = recognised(position, reader)
     return _Read(position, end - begin, more, waits, is_over)
 
 
@@ -267,8 +267,10 @@ def _first_position(place: LogPlace, patterns: Patterns) -> Position:
         parser = Parser(patterns, decoder(codec), lambda _: None, begin)
         feed(reader, parser.feed, codec, begin, entry.size)
         parser.drop_open()
-        head, mark = edges(reader, parser.offset)
-        return Position(place.name, entry.file_id, parser.offset, head, mark, codec, parser.context, entry.size)
+        position = Position(
+            place.name, entry.file_id, parser.offset, codec=codec, context=parser.context, size=entry.size
+        )
+        return recognised(position, reader)
 
 
 def _not_read(place: LogPlace, state: MonitorState, error: ResourceError, now: datetime) -> Tailed:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from fusion_assets.monitor.blocks import Context
 from resources import local_files
@@ -184,3 +187,36 @@ def test_where_files_have_no_numbers_they_are_known_by_their_bytes(
 
 def _without_number(entry_of):
     return lambda path, status: replace(entry_of(path, status), file_id=0)
+
+
+STEPS = st.lists(
+    st.sampled_from(["error", "info", "rotate", "look", "look in vain", "wait and look"]),
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS, st.sampled_from(["utf-8", "utf-16-le"]))
+@example(["error", "look", "rotate", "error", "rotate", "error", "rotate", "look", "rotate"], "utf-8")
+@example(["rotate", "look", "wait and look", "wait and look", "error", "rotate", "error"], "utf-8")
+def test_whatever_is_rotated_between_which_looks_each_error_is_told_once(steps: list[str], encoding: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log, written, rotations = Watched(Path(folder)), list[str](), 0
+        log.file.touch()
+        log.look()
+        for step in steps:
+            text = error("stuck " + "".join(chr(97 + int(digit)) for digit in f"{len(written)}"))
+            if step == "error":
+                log.write(text, "  at A()", encoding=encoding)
+                written.append(text)
+            elif step == "info":
+                log.write(info("moved"), encoding=encoding)
+            elif step == "rotate":
+                rotations += 1
+                old = rotate(log, f"Fusion.log.{rotations}")
+                os.utime(old, (rotations, rotations))
+                log.file.touch()
+            elif "look" in step:
+                log.look(after=7 if step == "wait and look" else 1, save=step != "look in vain")
+        log.look_until_quiet()
+        assert log.reported == written

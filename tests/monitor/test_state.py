@@ -33,6 +33,7 @@ POSITIONS = st.builds(
     name=st.text(min_size=1),
     file_id=st.integers(0, 2**64),
     offset=st.integers(0, 2**63),
+    head_bytes=st.integers(0, 1024),
     head=st.text(),
     mark=st.text(),
     codec=st.sampled_from(["", "utf-8", "utf-16-le"]),
