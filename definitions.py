@@ -13,6 +13,7 @@ import dagster as dg
 from fusion_assets.config import Config, SmbSection, load_config
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
+from fusion_assets.studies.eviction import build_eviction_asset, evict_study
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabResource
 from fusion_assets.studies.working import RETRY_SECONDS
@@ -44,8 +45,11 @@ def build_defs(
     lab, mailbox = given.pop("lab", None), given.pop("mailbox", None)
     places = {**configured_places(config), **given}
     return dg.Definitions(
-        assets=build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
-        jobs=[archive_study],
+        assets=[
+            *build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
+            build_eviction_asset(config, retry_seconds=retry_seconds),
+        ],
+        jobs=[archive_study, evict_study],
         sensors=[build_idle_studies(config)] if config.sensors.idle_studies else [],
         resources={**places, "lab": lab or LabResource(**places), "mailbox": mailbox or Mailbox(config)},
         executor=dg.in_process_executor,

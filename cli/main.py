@@ -29,12 +29,15 @@ EXIT_INTERRUPTED = 130
 _COMMANDS = {
     "apply": ("cli.apply", "Close the difference between the declared and the observed state."),
     "backup": ("cli.backup", "Archive the idle studies at the source."),
+    "cleanup": ("cli.cleanup", "Make room on the NAS: evict the oldest backups that S3 is proven to hold."),
     "demo": ("cli.demo.command", "Build a small lab in a folder and reconcile it."),
     "manifest": ("cli.manifest", "Read the ledger."),
     "monitor": ("cli.monitor", "Notice errors in the instrument's log."),
     "notify": ("cli.notify", "Show who is mailed about what, and try whether it arrives."),
+    "pin": ("cli.pin", "Keep a study on the NAS, or show which are kept."),
     "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
     "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),
+    "unpin": ("cli.unpin", "Let a study leave the NAS again."),
     "unlock": ("cli.unlock", "Remove the locks that a crash left on a study or the ledger."),
     "validate": ("cli.validate", "Check names against the naming standard."),
 }

@@ -113,7 +113,7 @@ def clean(
         else:
             remaining[copy.run_name] = replace(copy, kept=outcome.message or outcome.result)
         if outcome.space_held and not despite_snapshots:
-            stopped = outcome.message
+            stopped = f"{outcome.study}: {outcome.message}"
     space = lab.truenas.space()
     missing = missing_bytes(space, bounds.free_threshold_pct)
     return Cleaned(tuple(outcomes), space.free, missing, stopped, left_out)

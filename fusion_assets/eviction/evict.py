@@ -71,7 +71,7 @@ def evict(
     *,
     despite_snapshots: bool = False,
     clock: Callable[[], datetime] = _now,
-    pauses: Sequence[float] = PAUSES,
+    pauses: Sequence[float] | None = None,
 ) -> Evicted:
     """Delete a study's copy on the NAS, if every gate is open at this moment; end one that was broken off before.
 
@@ -81,7 +81,7 @@ def evict(
         log: Told of what takes long, and of what is put right.
         despite_snapshots: Whether to go on although the space of the last eviction did not come back.
         clock: Gives the time, UTC.
-        pauses: Seconds to wait between two looks at the free space.
+        pauses: Seconds to wait between two looks at the free space; a minute in all by default.
 
     Raises:
         KeptError: A gate is closed, or somebody else holds a lock; the copy is kept.
@@ -90,7 +90,15 @@ def evict(
     """
     check_truenas(lab)
     backup_name = lab.config.backup_name(run_name)
-    eviction = _Eviction(lab, run_name, backup_name, log, clock, pauses, despite_snapshots=despite_snapshots)
+    eviction = _Eviction(
+        lab,
+        run_name,
+        backup_name,
+        log,
+        clock,
+        PAUSES if pauses is None else pauses,
+        despite_snapshots=despite_snapshots,
+    )
     try:
         return with_reserve(lab.truenas, eviction.under_locks)
     except LockHeldError as held:

@@ -121,7 +121,7 @@ def release_source(storage: Storage, run_name: str, listing: Listing) -> Release
     if changed:
         storage.rename(trashed, run_name)
         raise GateError(run_name, {"SourceStill": f"changed at the last moment: {', '.join(changed[:3])}"})
-    remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
+    _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
 
 
@@ -142,7 +142,7 @@ def finish_release(storage: Storage, run_name: str, trashed: str, proven: Mappin
     unproven = [e.path for e in listing.files if e.path not in proven or not same_file(e, proven[e.path])]
     if unproven:
         raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}, not proven: {', '.join(unproven[:3])}{WAY_OUT}"})
-    remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
+    _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
 
 
@@ -158,14 +158,8 @@ def changed_between(found: Listing, proven: Listing) -> list[str]:
     return sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
 
 
-def remove_proven(storage: Storage, trashed: str, proven: Mapping[str, Entry]) -> None:
-    """Remove the proven files, then whatever directories are empty; a file that appeared meanwhile keeps its own.
-
-    Args:
-        storage: Where.
-        trashed: The directory in the trash; it goes, too.
-        proven: What may be removed, as it was seen, by path relative to it.
-    """
+def _remove_proven(storage: Storage, trashed: str, proven: Mapping[str, Entry]) -> None:
+    """Remove the proven files, then whatever directories are empty; a file that appeared meanwhile keeps its own."""
     for entry in reversed(list(storage.walk(trashed))):
         path = entry.path.removeprefix(f"{trashed}/")
         if entry.kind == "directory":

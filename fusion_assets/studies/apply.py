@@ -6,8 +6,6 @@ never stops the others.
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Callable, Sequence
 
 import dagster as dg
@@ -19,13 +17,13 @@ from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
 from fusion_assets.reconcile.recap import Recap, Result, StepDone, recap_study, standing_failure
+from fusion_assets.studies.in_process import failure_of, run_in_process
 from fusion_assets.studies.report import CHANGED
-from fusion_assets.studies.tags import BY_COMMAND, FINGERPRINT_TAG, IDLE_SINCE_TAG, STARTED_BY_TAG
+from fusion_assets.studies.tags import FINGERPRINT_TAG, IDLE_SINCE_TAG
 from resources.errors import ResourceError, described
 
 # Copy and record, then release; a third round would only repeat what did not help.
 _MAX_ROUNDS = 3
-_INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 
 
 class Applier:
@@ -107,21 +105,10 @@ class Applier:
         done[step] = "failed"
 
     def _run(self, plan: StudyPlan) -> dict[Step, Result]:
-        run_id = str(uuid.uuid4())
-        self._instance.add_event_listener(run_id, self._pass_on_warning)
-        result = self._job.execute_in_process(
-            instance=self._instance,
-            run_id=run_id,
-            partition_key=partition_key(plan.study),
-            asset_selection=[dg.AssetKey(step.value) for step in plan.actions],
-            tags=self._tags(plan),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
-        if _was_interrupted(result):
-            raise KeyboardInterrupt
+        assets = [step.value for step in plan.actions]
+        result = run_in_process(self._job, self._instance, plan.study, assets, tags=self._tags(plan), warn=self._warn)
         done = {step: _result_of(result, step) for step in plan.actions}
-        failure = _failure(result)
+        failure = failure_of(result)
         # Of a run that failed, one step did: the first that made nothing, or, where a check failed after it, the last.
         broken = next((step for step in plan.actions if done[step] == "skipped"), plan.actions[-1]) if failure else None
         for step in plan.actions:
@@ -132,14 +119,9 @@ class Applier:
                 self._tell(StepDone(plan.study, step, done[step]))
         return {step: found for step, found in done.items() if found != "skipped"}
 
-    def _pass_on_warning(self, entry: dg.EventLogEntry) -> None:
-        if entry.level == logging.WARNING and not entry.is_dagster_event:
-            self._warn(entry.user_message)
-
     def _tags(self, plan: StudyPlan) -> dict[str, str]:
-        by = {STARTED_BY_TAG: BY_COMMAND}
         seen = self._memory.get(plan.study)
-        return {**by, IDLE_SINCE_TAG: seen.since.isoformat(), FINGERPRINT_TAG: seen.fingerprint} if seen else by
+        return {IDLE_SINCE_TAG: seen.since.isoformat(), FINGERPRINT_TAG: seen.fingerprint} if seen else {}
 
 
 def _result_of(result: dg.ExecuteInProcessResult, step: Step) -> Result:
@@ -148,24 +130,3 @@ def _result_of(result: dg.ExecuteInProcessResult, step: Step) -> Result:
             changed = event.materialization.metadata.get(CHANGED)
             return "changed" if changed is not None and changed.value else "ok"
     return "skipped"
-
-
-def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether Ctrl-C or a polite kill ended it: Dagster makes that a failed run, and the next study would begin."""
-    errors = [event.job_failure_data.error for event in result.all_events if event.is_job_failure]
-    return any(error and error.cls_name in _INTERRUPTIONS for error in errors)
-
-
-def _failure(result: dg.ExecuteInProcessResult) -> str | None:
-    """Why a run failed, in the words of the error itself; None when it did not."""
-    if result.success:
-        return None
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return str(data.user_failure_data.description)
-            if data.error:
-                cause = data.error.cause or data.error
-                return cause.message.strip().split("\n")[0] or str(cause.cls_name)
-    return "the run failed; see it in the Dagster UI"

@@ -16,3 +16,7 @@ EVICTION = "eviction"
 # Who started the run, where that matters: the command line mails its own failures.
 STARTED_BY_TAG = "fusion/started_by"
 BY_COMMAND = "command line"
+# Set by a person who lets an eviction go on although the space of the last one did not come back.
+DESPITE_SNAPSHOTS_TAG = "fusion/despite_snapshots"
+# Set on a run whose failure was mailed by what it started.
+MAILED_TAG = "fusion/mailed"

@@ -52,15 +52,34 @@ def working(
         The open lab, and the study's name at the source.
 
     Raises:
+        RetryRequested: As for `retrying`.
+        Failure: As for `retrying`.
+    """
+    with retrying(context, retry_seconds) as run_name:
+        lab.prepare(config.hooks.backup, context.log.info)
+        here = lab.open(config)
+        with locked(here, run_name, backup=backup):
+            yield here, run_name
+
+
+@contextmanager
+def retrying(context: dg.AssetExecutionContext, retry_seconds: float) -> Iterator[str]:
+    """Decide what an error of the ``with`` block means: try again only where that can help.
+
+    Args:
+        context: Of the step.
+        retry_seconds: How long to wait before the step is tried again after a place did not answer.
+
+    Yields:
+        The study's name at the source.
+
+    Raises:
         RetryRequested: A place did not answer, and the step was not tried often enough.
         Failure: Anything else of ours; where trying again is hopeless before the study changes, the run bears that tag.
     """
     run_name = run_name_of(context.partition_key)
     try:
-        lab.prepare(config.hooks.backup, context.log.info)
-        here = lab.open(config)
-        with locked(here, run_name, backup=backup):
-            yield here, run_name
+        yield run_name
     except UnavailableError as error:
         if context.retry_number < _RETRIES:
             context.log.warning(f"{run_name}: {described(error)}; trying again in {retry_seconds:.0f} s")

@@ -1,0 +1,156 @@
+"""`fusion cleanup run`: make room on the NAS, oldest backup first; what the monthly task calls."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+import click
+
+from cli.cleanup_view import (
+    mail_outcome,
+    mail_trouble,
+    plan_to_json,
+    print_cleaned,
+    print_cleanup_plan,
+    print_outcome,
+)
+from cli.main import EXIT_FAILED, EXIT_OK
+from cli.output import print_json
+from cli.run import dagster_instance
+from cli.settings import Settings, format_option, global_options
+from fusion_assets.config import Config
+from fusion_assets.eviction.cleaning import Cleaned, Outcome, clean, plan_cleanup
+from fusion_assets.eviction.forecast import Forecast, NotEnough, forecast
+from fusion_assets.eviction.history import Sample, add_sample, read_samples
+from fusion_assets.eviction.store import StoreObservation, observe_store
+from fusion_assets.eviction.telling import evictions_of
+from fusion_assets.hooks import HookError, run_hook
+from fusion_assets.notify.log_mail import install_log_mail
+from fusion_assets.reconcile.lab import Lab, check_truenas, open_lab
+from fusion_assets.reconcile.locks import cleanup_lock
+from fusion_assets.reconcile.reserve import with_reserve
+from fusion_assets.state import state_folder
+from resources.errors import ResourceError
+
+
+@click.group()
+def command() -> None:
+    """Make room on the NAS."""
+
+
+@command.command()
+@format_option
+@click.option("--dry-run", is_flag=True, help="Show what would be evicted, and why the rest stays; change nothing.")
+@click.option(
+    "--despite-snapshots",
+    is_flag=True,
+    help="Go on although the space of an eviction did not come back, within the bounds of one cleanup.",
+)
+@global_options
+def run(output: str, *, dry_run: bool, despite_snapshots: bool) -> None:
+    """Delete copies on the NAS until `cleanup.free_threshold_pct` of it is free, the oldest backup first.
+
+    A copy goes only if every gate is open at that moment: its backup is complete and released, nobody pinned it or
+    works on it, its sidecar is the recorded one, nothing else lies in it, and S3 has every file of it with its
+    checksum. One cleanup stays within `cleanup.max_studies`, `max_bytes` and `max_store_pct`, never takes the last
+    copy, and stops when free space does not rise. S3 is never touched.
+
+    A command configured as `cleanup` in [hooks] is run first. Exit code 1 if a study failed or space did not rise; 2
+    if somebody else is making room.
+    """
+    settings = click.get_current_context().ensure_object(Settings)
+    config = settings.load()
+    as_json = output == "json"
+    if not dry_run:
+        install_log_mail(config, smtp_env=settings.smtp_env, all_at_exit=True)
+    try:
+        run_hook(config.hooks.cleanup, quiet=as_json)
+        with open_lab(config) as lab:
+            if dry_run:
+                code = _preview(lab, as_json=as_json, despite_snapshots=despite_snapshots)
+            else:
+                code = _make_room(lab, settings, as_json=as_json, despite_snapshots=despite_snapshots)
+    except (HookError, ResourceError) as error:
+        if not dry_run:
+            mail_trouble(config, settings.smtp_env, str(error))
+        if isinstance(error, ResourceError):
+            raise
+        click.echo(click.style(str(error), fg="red"), err=True)
+        code = EXIT_FAILED
+    sys.exit(code)
+
+
+def _preview(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> int:
+    store = observe_store(lab)
+    plan = plan_cleanup(lab, store, despite_snapshots=despite_snapshots)
+    outlook = _outlook(lab.config, store)
+    if as_json:
+        print_json(plan_to_json(store, plan, lab.config.cleanup, outlook))
+    else:
+        print_cleanup_plan(store, plan, lab.config.cleanup, outlook)
+    return EXIT_OK
+
+
+def _make_room(lab: Lab, settings: Settings, *, as_json: bool, despite_snapshots: bool) -> int:
+    def work() -> tuple[StoreObservation, Cleaned]:
+        with cleanup_lock(lab.truenas):
+            return _clean(lab, as_json=as_json, despite_snapshots=despite_snapshots)
+
+    check_truenas(lab)  # on a NAS that is not mounted, the lock would lie in the mount point
+    store, cleaned = with_reserve(lab.truenas, work)
+    print_cleaned(store, cleaned, as_json=as_json)
+    mail_outcome(lab.config, settings.smtp_env, store, cleaned, _outlook(lab.config, store))
+    return EXIT_FAILED if cleaned.count("failed") or cleaned.stopped else EXIT_OK
+
+
+def _clean(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> tuple[StoreObservation, Cleaned]:
+    store = observe_store(lab)
+    with suppress(OSError):  # a state folder that cannot be written must not keep the NAS full
+        add_sample(state_folder(lab.config), Sample(store.at, store.space.total, store.space.free))
+    plan = plan_cleanup(lab, store, despite_snapshots=despite_snapshots)
+    if not as_json:
+        print_cleanup_plan(store, plan, lab.config.cleanup, _outlook(lab.config, store))
+    if not plan.evictions and not store.unfinished:  # then Dagster need not even be started
+
+        def evict_nothing(study: str) -> Outcome:
+            raise AssertionError(f"{study} was not planned")
+
+        return store, clean(lab, store, evict_nothing, despite_snapshots=despite_snapshots)
+    with _evicting(lab, as_json=as_json, despite_snapshots=despite_snapshots) as evict_one:
+        return store, clean(lab, store, evict_one, despite_snapshots=despite_snapshots)
+
+
+@contextmanager
+def _evicting(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> Iterator[Callable[[str], Outcome]]:
+    """Evict studies in Dagster runs of this process, and tell of each."""
+    from definitions import build_defs
+    from fusion_assets.studies.evicting import Evictor
+    from fusion_assets.studies.lab_resource import OpenLab
+
+    def warn(message: str) -> None:
+        click.echo(click.style(f"warning: {message}", fg="yellow"), err=True)
+
+    with dagster_instance(state_folder(lab.config)) as instance:
+        definitions = build_defs(lab.config, resources={"lab": OpenLab(lab)})
+        evictor = Evictor(definitions, instance, despite_snapshots=despite_snapshots, warn=warn)
+
+        def evict_one(study: str) -> Outcome:
+            outcome = evictor.evict(study)
+            print_outcome(outcome, as_json=as_json)
+            return outcome
+
+        yield evict_one
+
+
+def _outlook(config: Config, store: StoreObservation) -> Forecast | NotEnough:
+    """When the NAS fills, by what was measured so far and now."""
+    try:
+        samples = read_samples(state_folder(config))
+    except OSError as error:
+        return NotEnough(f"what was measured cannot be read: {error}")
+    now = Sample(datetime.now(UTC), store.space.total, store.space.free)
+    evictions = evictions_of(store.ledger, store.space.total)
+    return forecast((*samples, now), evictions, config.cleanup.free_threshold_pct)
