@@ -13,12 +13,20 @@ import dagster as dg
 from fusion_assets.config import Config, SmbSection, load_config
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
+from fusion_assets.studies.commands import build_command_jobs
+from fusion_assets.studies.digest import build_digest_job
 from fusion_assets.studies.eviction import build_eviction_asset, evict_study
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabResource
+from fusion_assets.studies.upkeep import build_inventory_asset, build_scrub_asset, inventory_job, scrub_job
 from fusion_assets.studies.working import RETRY_SECONDS
 from resources.configured import S3BucketResource, SmbServerResource, StorageResource
+from schedules.calendar import build_schedules
+from sensors.alerts import build_alerts
+from sensors.fusion_log import build_fusion_log, fusion_log_asset
 from sensors.idle_studies import build_idle_studies
+from sensors.run_tries import studies_in_flight
+from sensors.truenas_capacity import build_truenas_capacity, truenas_space
 
 
 def build_defs(
@@ -48,12 +56,37 @@ def build_defs(
         assets=[
             *build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
             build_eviction_asset(config, retry_seconds=retry_seconds),
+            build_scrub_asset(config),
+            build_inventory_asset(config, studies_in_flight),
+            truenas_space,
+            fusion_log_asset,
         ],
-        jobs=[archive_study, evict_study],
-        sensors=[build_idle_studies(config)] if config.sensors.idle_studies else [],
+        jobs=[
+            archive_study,
+            evict_study,
+            scrub_job,
+            inventory_job,
+            build_digest_job(config),
+            *build_command_jobs(config),
+        ],
+        sensors=_sensors(config),
+        schedules=build_schedules(config),
         resources={**places, "lab": lab or LabResource(**places), "mailbox": mailbox or Mailbox(config)},
         executor=dg.in_process_executor,
     )
+
+
+def _sensors(config: Config) -> list[dg.SensorDefinition]:
+    """Those the lab wants; the one that watches the others, and the schedules, comes last."""
+    wanted = config.sensors
+    sensors = [
+        *([build_idle_studies(config)] if wanted.idle_studies else []),
+        *([build_truenas_capacity(config)] if wanted.truenas_capacity else []),
+        *([build_fusion_log(config)] if wanted.fusion_log and config.source.log else []),
+    ]
+    watched = {sensor.name: sensor.minimum_interval_seconds or 0 for sensor in sensors}
+    watched |= {schedule.name: 0 for schedule in build_schedules(config)}
+    return [*sensors, *([build_alerts(config, watched)] if wanted.alerts else [])]
 
 
 def configured_places(config: Config) -> dict[str, Any]:

@@ -35,8 +35,18 @@ def studies_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:
     Args:
         instance: The Dagster instance.
     """
-    runs = instance.get_runs(filters=dg.RunsFilter(statuses=list(_IN_FLIGHT)))
+    runs = runs_in_flight(instance, {})
     return frozenset(run_name_of(run.tags[PARTITION_TAG]) for run in runs if PARTITION_TAG in run.tags)
+
+
+def runs_in_flight(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> list[dg.DagsterRun]:
+    """The runs that are queued or at work.
+
+    Args:
+        instance: The Dagster instance.
+        tags: Which they must bear.
+    """
+    return list(instance.get_runs(filters=dg.RunsFilter(statuses=list(_IN_FLIGHT), tags=dict(tags))))
 
 
 def tries_of(instance: dg.DagsterInstance, states: Collection[str]) -> dict[str, Tries]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 
@@ -91,6 +91,17 @@ def pause_after(ended: int) -> timedelta:
     return min(_FIRST_PAUSE * factor, _LONGEST_PAUSE)
 
 
+def again_at(tried: Tries | None) -> datetime:
+    """When to try again what was tried so often; long ago for what never was.
+
+    Args:
+        tried: What came of earlier tries; None for none.
+    """
+    if tried is None or tried.ended == 0:
+        return datetime.min.replace(tzinfo=UTC)
+    return tried.last_ended_at + pause_after(tried.ended)
+
+
 def decide(
     plans: Iterable[StudyPlan],
     *,
@@ -134,7 +145,7 @@ def _why_not_now(plan: StudyPlan, running: Collection[str], tried: Tries | None,
         return None
     if tried.hopeless:
         return "it failed for a reason that trying again cannot cure; it is tried again when its files change"
-    again = tried.last_ended_at + pause_after(tried.ended)
+    again = again_at(tried)
     # A clock that was set back must not stop a study for longer than the pause itself.
     if now < again and tried.last_ended_at <= now:
         times = "once" if tried.ended == 1 else f"{tried.ended} times"

@@ -71,7 +71,8 @@ class Daemon:
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)
         requests = [request for request in data.run_requests or [] if not self._is_known(request)]
-        runs = [self._run(request) for request in requests] if self.run_requested else []
+        job = definitions.resolve_sensor_def(sensor).job_name if requests else ""
+        runs = [self._run(request, job) for request in requests] if self.run_requested else []
         self.cursors[sensor] = data.cursor
         return Tick([request.partition_key or "" for request in requests], runs, data.skip_message or "")
 
@@ -84,13 +85,15 @@ class Daemon:
         """Run assets of a study, as a backfill does."""
         self.instance.add_dynamic_partitions(str(studies.name), [partition_key(study)])
         selection = [dg.AssetKey(asset) for asset in assets]
-        return self._run(dg.RunRequest(partition_key=partition_key(study), asset_selection=selection, tags=tags))
+        return self._run(
+            dg.RunRequest(partition_key=partition_key(study), asset_selection=selection, tags=tags), "archive_study"
+        )
 
-    def _run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    def _run(self, request: dg.RunRequest, job: str) -> dg.ExecuteInProcessResult:
         if self.before_run:
             self.before_run()
         definitions = build_defs(load_config(self.config), retry_seconds=0.01)
-        return definitions.resolve_job_def(request.job_name or "archive_study").execute_in_process(
+        return definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=request.partition_key,
             asset_selection=list(request.asset_selection) if request.asset_selection else None,

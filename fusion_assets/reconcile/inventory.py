@@ -1,0 +1,66 @@
+"""Which studies are not in their declared state although they should be: what a person wants to read once a day. Pure.
+
+A study that is too young, or on which somebody works, is on its way. One that needs a person, cannot be seen, or was due
+long ago and was not done, is astray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
+
+# Sensors start what is due within minutes, and a queue of a day's studies is done by the next day.
+_OVERDUE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """A study that is not in its declared state.
+
+    Attributes:
+        study: Its name at the source.
+        verdict: How it stands.
+        why: In a sentence.
+    """
+
+    study: str
+    verdict: Verdict
+    why: str
+
+
+def find_astray(
+    plans: Iterable[StudyPlan], *, running: Collection[str], idle_days: float, now: datetime
+) -> tuple[Astray, ...]:
+    """The studies that are astray, in the order of the plans.
+
+    Args:
+        plans: Of all studies.
+        running: Those on which a run works or waits to begin.
+        idle_days: After how many days a study is due.
+        now: The time, UTC.
+    """
+    return tuple(
+        Astray(plan.study, plan.verdict, _why(plan, idle_days))
+        for plan in plans
+        if plan.study not in running and _is_astray(plan, idle_days, now)
+    )
+
+
+def _is_astray(plan: StudyPlan, idle_days: float, now: datetime) -> bool:
+    if plan.verdict is Verdict.PENDING:
+        return now - _due_at(plan, idle_days) > _OVERDUE
+    return plan.verdict in (Verdict.FAILED, Verdict.UNKNOWN)
+
+
+def _due_at(plan: StudyPlan, idle_days: float) -> datetime:
+    newest = datetime.fromtimestamp(plan.observed.newest_mtime_ns / 1e9, UTC)
+    return newest + timedelta(days=idle_days)
+
+
+def _why(plan: StudyPlan, idle_days: float) -> str:
+    if plan.verdict is Verdict.PENDING:
+        return f"was due on {_due_at(plan, idle_days):%Y-%m-%d}, and still lacks {', '.join(plan.actions)}"
+    return why_nothing(plan)

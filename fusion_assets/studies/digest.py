@@ -1,0 +1,129 @@
+"""The weekly digest as a Dagster job: what happened in a week, from the ledger and from Dagster's history, as a mail.
+
+What belongs here: gathering. What does not: the words (`notify`), and judging (`reconcile`, `eviction`).
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of ops as objects, not as text.
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from fusion_assets.config import Config, Event
+from fusion_assets.eviction.forecast import forecast
+from fusion_assets.eviction.history import Sample, read_samples
+from fusion_assets.eviction.telling import evictions_of, told
+from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.manifest.record import Record
+from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
+from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.notify.origin import here
+from fusion_assets.reconcile.lab import Lab, check_truenas
+from fusion_assets.reconcile.scrub import provable
+from fusion_assets.state import state_folder
+from fusion_assets.studies.lab_resource import LabSource
+from fusion_assets.studies.upkeep import INVENTORY
+from resources.errors import ResourceError, described
+
+_SPAN = timedelta(days=7)
+
+
+def build_digest_job(config: Config) -> dg.JobDefinition:
+    """The job of one lab.
+
+    Args:
+        config: What the lab declares.
+    """
+
+    @dg.op(name="send_digest", description="Mail what was archived, released and evicted in the last seven days.")
+    def send_digest(
+        context: dg.OpExecutionContext, lab: dg.ResourceParam[LabSource], mailbox: dg.ResourceParam[Mailbox]
+    ) -> None:
+        now = datetime.now(UTC)
+        try:
+            place = lab.open(config)
+            check_truenas(place)
+            digest = gather(place, context.instance, now)
+        except ResourceError as error:
+            raise dg.Failure(described(error)) from error
+        week = f"digest:{now:%G-W%V}"
+        posted = mailbox.post(Event.DIGEST, {week: ""}, lambda _: digest_message(digest, here(config, now)))
+        context.log.info(str(posted))
+
+    @dg.job(name="weekly_digest_job", executor_def=dg.in_process_executor, description="The weekly mail.")
+    def weekly_digest_job() -> None:
+        send_digest()
+
+    return weekly_digest_job
+
+
+def gather(lab: Lab, instance: dg.DagsterInstance, now: datetime) -> Digest:
+    """What happened in the last seven days.
+
+    Args:
+        lab: The lab.
+        instance: The Dagster instance.
+        now: The time, UTC.
+
+    Raises:
+        ResourceError: The NAS or the ledger cannot be read.
+    """
+    view, space, since = lab.ledger.read(), lab.truenas.space(), now - _SPAN
+    records = tuple(view.records.values())
+    archived = [record for record in records if _within(record.completed_at, since)]
+    released = [record for record in records if _within(record.source_deleted_at, since)]
+    evicted = [record for record in records if (found := told(record)) and found.at >= since]
+    backups = provable(records)
+    return Digest(
+        since=since,
+        archived=_moved(archived),
+        released=_moved(released),
+        evicted=_moved(evicted),
+        failures=_failures(instance, since),
+        astray=_astray(instance),
+        free=space.free,
+        total=space.total,
+        forecast=_outlook(lab.config, view, Sample(now, space.total, space.free)),
+        oldest=Unverified(backups[0].run_name, backups[0].proven_at) if backups else None,
+        archived_daily=_daily(archived, now),
+    )
+
+
+def _within(moment: datetime | None, since: datetime) -> bool:
+    return moment is not None and moment >= since
+
+
+def _moved(records: Iterable[Record]) -> Moved:
+    sizes = [record.total_bytes for record in records]
+    return Moved(len(sizes), sum(sizes))
+
+
+def _daily(archived: Iterable[Record], now: datetime) -> tuple[tuple[str, int], ...]:
+    sizes: Counter[date] = Counter()
+    for record in archived:
+        if record.completed_at:
+            sizes[record.completed_at.date()] += record.total_bytes
+    days = [(now - timedelta(days=back)).date() for back in range(_SPAN.days - 1, -1, -1)]
+    return tuple((day.isoformat(), sizes[day]) for day in days)
+
+
+def _failures(instance: dg.DagsterInstance, since: datetime) -> int:
+    return instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], created_after=since))
+
+
+def _astray(instance: dg.DagsterInstance) -> int:
+    """From the last inventory; none was taken yet, or its history was lost: then the next one tells."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(INVENTORY))
+    made = event.asset_materialization if event else None
+    value = made.metadata["not as declared"].value if made and "not as declared" in made.metadata else 0
+    return value if isinstance(value, int) else 0
+
+
+def _outlook(config: Config, view: LedgerView, now: Sample) -> str:
+    try:
+        samples = read_samples(state_folder(config))
+    except OSError as error:
+        return f"what was measured cannot be read: {error}"
+    return str(forecast((*samples, now), evictions_of(view, now.total), config.cleanup.free_threshold_pct))

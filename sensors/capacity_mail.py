@@ -1,0 +1,58 @@
+"""What the sensor of the NAS's capacity tells people: that room cannot be made, and why; once, until it can.
+
+What belongs here: causes, and when they are over. What does not: the words (`notify`).
+"""
+
+from __future__ import annotations
+
+from fusion_assets.config import Config, Event
+from fusion_assets.eviction.forecast import Forecast, NotEnough
+from fusion_assets.eviction.policy import EvictionPlan
+from fusion_assets.eviction.store import StoreObservation
+from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_message
+from fusion_assets.notify.letter import Message
+from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.notify.origin import here
+
+_HELD = "capacity:held"
+_FULL = "capacity:full"
+
+
+def tell_of_capacity(
+    config: Config,
+    mailbox: Mailbox,
+    store: StoreObservation,
+    plan: EvictionPlan,
+    outlook: Forecast | NotEnough,
+) -> None:
+    """Tell that space does not come back, or that the threshold cannot be reached.
+
+    Args:
+        config: The lab.
+        mailbox: Its mailbox.
+        store: As observed.
+        plan: What is to be evicted.
+        outlook: When the NAS fills.
+    """
+    held = bool(store.held_back and plan.missing_bytes)
+    short = bool(plan.missing_bytes and not held and not plan.evictions)
+    mailbox.settle([*([] if held else [_HELD]), *([] if short else [_FULL])])
+
+    def message(what: str, why: str) -> Message:
+        warning = CapacityWarning(
+            what=what,
+            why=why,
+            free=store.space.free,
+            total=store.space.total,
+            threshold_pct=config.cleanup.free_threshold_pct,
+            forecast=str(outlook) if isinstance(outlook, Forecast) else "",
+            held=held,
+        )
+        return capacity_warning_message(warning, here(config, store.at))
+
+    if held:
+        mailbox.post(Event.CAPACITY_WARNING, {_HELD: ""}, lambda _: message("free space did not rise", store.held_back))
+    if short:
+        reasons = list(dict.fromkeys(plan.left_out.values()))
+        why = f"no copy on the NAS may go: {'; '.join(reasons[:3])}" if reasons else "there is no copy that could go"
+        mailbox.post(Event.CAPACITY_WARNING, {_FULL: ""}, lambda _: message("the NAS is too full", why))

@@ -1,0 +1,139 @@
+"""The sensor of the NAS's capacity: it never fills, no more is evicted than needed, and a person hears when not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from definitions import build_defs
+from fusion_assets.config import load_config
+from fusion_assets.eviction.history import read_samples
+from resources.local import LocalStorage
+from resources.storage import Space
+from tests.real.small_lab import STUDY, SmallLab
+from tests.sensors.daemon import Daemon, until_quiet
+
+pytestmark = pytest.mark.real
+
+OTHER = "20260106_WW_HCC_run2"
+THIRD = "20260107_WW_HCC_run3"
+SIZE = 10_000_000
+
+
+@pytest.fixture
+def full(lab: SmallLab, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """Three released studies on a NAS of ten megabytes, of which what they take is all that is taken."""
+    lab.add_study(OTHER)
+    lab.add_study(THIRD)
+    until_quiet(lambda: daemon.tick("idle_studies"))
+    monkeypatch.setattr(LocalStorage, "space", lambda storage: Space(SIZE, SIZE - taken(Path(storage.root))))
+    return daemon
+
+
+def taken(nas: Path) -> int:
+    return sum(file.stat().st_size for file in nas.rglob("*") if file.is_file() and "_manifest" not in file.parts)
+
+
+def want_free(lab: SmallLab, percent: float, more: str = "") -> None:
+    with lab.config.open("a") as file:
+        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\n{more}\n")
+
+
+def copies(lab: SmallLab) -> list[str]:
+    return sorted(path.name for path in lab.nas.iterdir() if path.name[0].isdigit())
+
+
+def subjects(daemon: Daemon) -> list[str]:
+    return [mail.subject for mail in daemon.mailbox.waiting()]
+
+
+def test_a_nas_with_room_enough_is_measured_and_left_alone(lab, full, tmp_path) -> None:
+    want_free(lab, 10)
+    tick = full.tick("truenas_capacity")
+    assert tick.requested == []
+    assert "10 % are wanted" in tick.skipped
+    assert copies(lab) == [STUDY, OTHER, THIRD]
+    (observed,) = full.instance.fetch_observations(dg.AssetKey("truenas_space"), limit=5).records
+    assert observed.asset_observation.metadata["free bytes"].value == SIZE - taken(lab.nas)
+    assert len(read_samples(Path(full.instance.root_directory))) == 1
+
+
+def test_a_nas_that_fills_loses_its_oldest_backup_and_no_more_than_is_needed(lab, full) -> None:
+    missing_a_little = 100 * (SIZE - taken(lab.nas) + 100) / SIZE
+    want_free(lab, missing_a_little)
+    ticks = until_quiet(lambda: full.tick("truenas_capacity"))
+    assert [tick.requested for tick in ticks] == [[STUDY], []]
+    assert copies(lab) == [OTHER, THIRD]
+    assert {check.passed for check in ticks[0].runs[0].get_asset_check_evaluations()} == {True}
+    idle = full.tick("idle_studies")
+    assert idle.requested == [], "evicted is how it should be: nothing is copied back"
+    assert subjects(full) == []
+
+
+def test_a_pinned_study_stays_and_the_next_one_goes(lab, full) -> None:
+    assert lab.fusion("pin", STUDY, "--reason", "reviewer 2").returncode == 0
+    want_free(lab, 100 * (SIZE - taken(lab.nas) + 100) / SIZE)
+    until_quiet(lambda: full.tick("truenas_capacity"))
+    assert copies(lab) == [STUDY, THIRD]
+
+
+def test_an_altered_archive_keeps_its_copy_and_the_next_one_goes_and_a_person_hears_of_it(lab, full) -> None:
+    full.tick("alerts")
+    key = next(key for key in lab.objects() if key.startswith(f"archive/{STUDY}/") and key.endswith(".xpd"))
+    lab.server.client().delete_object(Bucket=lab.bucket, Key=key)
+    want_free(lab, 100 * (SIZE - taken(lab.nas) + 100) / SIZE)
+    first, second, *_ = until_quiet(lambda: full.tick("truenas_capacity"))
+    assert first.failed == [STUDY]
+    assert second.requested == [OTHER]
+    assert copies(lab) == [STUDY, THIRD]
+    full.tick("alerts")
+    assert any("cleanup" in subject for subject in subjects(full))
+
+
+def test_snapshots_that_hold_the_space_stop_everything_after_one_study_with_one_mail(lab, full, monkeypatch) -> None:
+    """Deleting until space is free would delete every backup."""
+    monkeypatch.setattr("fusion_assets.eviction.evict.PAUSES", (0.0,))
+    held = SIZE - taken(lab.nas)
+    monkeypatch.setattr(LocalStorage, "space", lambda _: Space(SIZE, held))
+    want_free(lab, 99)
+    for _ in range(4):
+        full.tick("truenas_capacity")
+    assert copies(lab) == [OTHER, THIRD]
+    assert len([subject for subject in subjects(full) if "did not rise" in subject]) == 1
+
+
+def test_a_nas_filled_by_others_is_told_of_once_and_keeps_its_last_copy(lab, full, monkeypatch) -> None:
+    others = SIZE // 2
+    monkeypatch.setattr(LocalStorage, "space", lambda storage: Space(SIZE, SIZE - others - taken(Path(storage.root))))
+    want_free(lab, 90)
+    for _ in range(6):
+        full.tick("truenas_capacity")
+    assert copies(lab) == [THIRD]
+    assert len([subject for subject in subjects(full) if "too full" in subject]) == 1
+
+
+def test_evictions_that_still_run_are_not_requested_again(lab, full) -> None:
+    full.run_requested = False
+    want_free(lab, 100 * (SIZE - taken(lab.nas) + 100) / SIZE)
+    assert full.tick("truenas_capacity").requested == [STUDY]
+    evict = build_defs(load_config(lab.config)).resolve_job_def("evict_study")
+    full.instance.create_run_for_job(evict, status=dg.DagsterRunStatus.STARTED, tags={"fusion/kind": "eviction"})
+    tick = full.tick("truenas_capacity")
+    assert tick.requested == []
+    assert "the next are chosen when they have ended" in tick.skipped
+
+
+def test_a_nas_that_is_not_mounted_is_no_full_one_and_no_empty_one(lab, full) -> None:
+    want_free(lab, 99)
+    hidden = lab.nas.with_name("unmounted")
+    lab.nas.rename(hidden)
+    lab.nas.mkdir()
+    tick = full.tick("truenas_capacity")
+    assert tick.requested == []
+    assert "cannot be measured" in tick.skipped
+    assert list(lab.nas.iterdir()) == []
+    hidden.rename(lab.nas)
+    assert json.dumps(copies(lab)) == json.dumps([STUDY, OTHER, THIRD])
