@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
 
 import click
 
@@ -21,12 +20,10 @@ from cli.main import EXIT_FAILED, EXIT_OK
 from cli.output import print_json
 from cli.run import dagster_instance
 from cli.settings import Settings, format_option, global_options
-from fusion_assets.config import Config
 from fusion_assets.eviction.cleaning import Cleaned, Outcome, clean, plan_cleanup
-from fusion_assets.eviction.forecast import Forecast, NotEnough, forecast
-from fusion_assets.eviction.history import Sample, add_sample, read_samples
+from fusion_assets.eviction.history import Sample
+from fusion_assets.eviction.outlook import measure, outlook
 from fusion_assets.eviction.store import StoreObservation, observe_store
-from fusion_assets.eviction.telling import evictions_of
 from fusion_assets.hooks import HookError, run_hook
 from fusion_assets.notify.log_mail import install_log_mail
 from fusion_assets.reconcile.lab import Lab, check_truenas, open_lab
@@ -86,11 +83,11 @@ def run(output: str, *, dry_run: bool, despite_snapshots: bool) -> None:
 def _preview(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> int:
     store = observe_store(lab)
     plan = plan_cleanup(lab, store, despite_snapshots=despite_snapshots)
-    outlook = _outlook(lab.config, store)
+    expected = outlook(lab.config, store.ledger, _sample(store))
     if as_json:
-        print_json(plan_to_json(store, plan, lab.config.cleanup, outlook))
+        print_json(plan_to_json(store, plan, lab.config.cleanup, expected))
     else:
-        print_cleanup_plan(store, plan, lab.config.cleanup, outlook)
+        print_cleanup_plan(store, plan, lab.config.cleanup, expected)
     return EXIT_OK
 
 
@@ -102,17 +99,16 @@ def _make_room(lab: Lab, settings: Settings, *, as_json: bool, despite_snapshots
     check_truenas(lab)  # on a NAS that is not mounted, the lock would lie in the mount point
     store, cleaned = with_reserve(lab.truenas, work)
     print_cleaned(store, cleaned, as_json=as_json)
-    mail_outcome(lab.config, settings.smtp_env, store, cleaned, _outlook(lab.config, store))
+    mail_outcome(lab.config, settings.smtp_env, store, cleaned, outlook(lab.config, store.ledger, _sample(store)))
     return EXIT_FAILED if cleaned.count("failed") or cleaned.stopped else EXIT_OK
 
 
 def _clean(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> tuple[StoreObservation, Cleaned]:
     store = observe_store(lab)
-    with suppress(OSError):  # a state folder that cannot be written must not keep the NAS full
-        add_sample(state_folder(lab.config), Sample(store.at, store.space.total, store.space.free))
+    expected = measure(lab.config, store.ledger, _sample(store))
     plan = plan_cleanup(lab, store, despite_snapshots=despite_snapshots)
     if not as_json:
-        print_cleanup_plan(store, plan, lab.config.cleanup, _outlook(lab.config, store))
+        print_cleanup_plan(store, plan, lab.config.cleanup, expected)
     if not plan.evictions and not store.unfinished:  # then Dagster need not even be started
 
         def evict_nothing(study: str) -> Outcome:
@@ -145,12 +141,5 @@ def _evicting(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> Iterator[C
         yield evict_one
 
 
-def _outlook(config: Config, store: StoreObservation) -> Forecast | NotEnough:
-    """When the NAS fills, by what was measured so far and now."""
-    try:
-        samples = read_samples(state_folder(config))
-    except OSError as error:
-        return NotEnough(f"what was measured cannot be read: {error}")
-    now = Sample(datetime.now(UTC), store.space.total, store.space.free)
-    evictions = evictions_of(store.ledger, store.space.total)
-    return forecast((*samples, now), evictions, config.cleanup.free_threshold_pct)
+def _sample(store: StoreObservation) -> Sample:
+    return Sample(store.at, store.space.total, store.space.free)

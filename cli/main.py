@@ -7,6 +7,7 @@ when it is used, so that `fusion validate` does not wait for Dagster or boto3.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -26,16 +27,19 @@ EXIT_CONFIG = 2
 EXIT_UNEXPECTED = 3
 EXIT_INTERRUPTED = 130
 
+_LOG = logging.getLogger(__name__)
 _COMMANDS = {
     "apply": ("cli.apply", "Close the difference between the declared and the observed state."),
     "backup": ("cli.backup", "Archive the idle studies at the source."),
     "cleanup": ("cli.cleanup", "Make room on the NAS: evict the oldest backups that S3 is proven to hold."),
     "demo": ("cli.demo.command", "Build a small lab in a folder and reconcile it."),
+    "explain": ("cli.explain", "Show why a study is where it is, and what comes next."),
     "manifest": ("cli.manifest", "Read the ledger."),
     "monitor": ("cli.monitor", "Notice errors in the instrument's log."),
     "notify": ("cli.notify", "Show who is mailed about what, and try whether it arrives."),
     "pin": ("cli.pin", "Keep a study on the NAS, or show which are kept."),
     "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
+    "status": ("cli.status", "Show how the lab stands; the daemon's heartbeat."),
     "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),
     "unpin": ("cli.unpin", "Let a study leave the NAS again."),
     "unlock": ("cli.unlock", "Remove the locks that a crash left on a study or the ledger."),
@@ -97,6 +101,8 @@ def main() -> None:
 
 
 def _complain(error: Exception, settings: Settings, code: int, prefix: str = "") -> int:
+    if prefix:
+        _LOG.error("%s%s", prefix, described(error), exc_info=error)
     if settings.verbose:
         traceback.print_exception(error)
     click.echo(f"fusion: {prefix}{described(error)}", err=True)

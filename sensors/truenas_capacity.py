@@ -16,16 +16,15 @@ import dagster as dg
 
 from fusion_assets.config import Config
 from fusion_assets.eviction.cleaning import plan_cleanup
-from fusion_assets.eviction.forecast import Forecast, NotEnough, forecast
-from fusion_assets.eviction.history import Sample, add_sample
+from fusion_assets.eviction.forecast import Forecast, NotEnough
+from fusion_assets.eviction.history import Sample
+from fusion_assets.eviction.outlook import measure
 from fusion_assets.eviction.policy import Copy, EvictionPlan, missing_bytes
 from fusion_assets.eviction.store import StoreObservation, observe_store
-from fusion_assets.eviction.telling import evictions_of
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.partitions import partition_key, studies
 from fusion_assets.reconcile.lab import EVICTION_BEGUN_FIELD
 from fusion_assets.reconcile.launch import Tries, again_at
-from fusion_assets.state import state_folder
 from fusion_assets.studies.eviction import evict_study
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.tags import EVICTION, KIND_TAG, STATE_TAG
@@ -69,7 +68,7 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
             store = observe_store(here, now=now)
         except ResourceError as error:
             return dg.SensorResult(skip_reason=f"the NAS cannot be measured: {described(error)}")
-        outlook = measure(config, store)
+        outlook = measure(config, store.ledger, Sample(store.at, store.space.total, store.space.free))
         observed = [_observation(config, store, outlook)]
         if in_flight := runs_in_flight(context.instance, {KIND_TAG: EVICTION}):
             why = f"{len(in_flight)} evictions are queued or at work; the next are chosen when they have ended"
@@ -89,21 +88,6 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         )
 
     return truenas_capacity
-
-
-def measure(config: Config, store: StoreObservation) -> Forecast | NotEnough:
-    """Add what was measured to the history, and say when the NAS will be full.
-
-    Args:
-        config: The lab.
-        store: As observed.
-    """
-    sample = Sample(store.at, store.space.total, store.space.free)
-    try:
-        samples = add_sample(state_folder(config), sample)
-    except OSError as error:
-        return NotEnough(f"what was measured cannot be kept: {error}")
-    return forecast(samples, evictions_of(store.ledger, store.space.total), config.cleanup.free_threshold_pct)
 
 
 def _observation(config: Config, store: StoreObservation, outlook: Forecast | NotEnough) -> dg.AssetObservation:

@@ -1,7 +1,7 @@
-"""Which studies are not in their declared state although they should be: what a person wants to read once a day. Pure.
+"""Which studies are not in their declared state although they should be: what a person wants to read once a day.
 
-A study that is too young, or on which somebody works, is on its way. One that needs a person, cannot be seen, or was due
-long ago and was not done, is astray.
+Pure. A study that is too young, or on which somebody works, is on its way. One that needs a person, cannot be seen, or
+was due long ago and was not done, is astray.
 """
 
 from __future__ import annotations

@@ -12,17 +12,15 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from fusion_assets.config import Config, Event
-from fusion_assets.eviction.forecast import forecast
-from fusion_assets.eviction.history import Sample, read_samples
-from fusion_assets.eviction.telling import evictions_of, told
-from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.eviction.history import Sample
+from fusion_assets.eviction.outlook import outlook
+from fusion_assets.eviction.telling import told
 from fusion_assets.manifest.record import Record
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
 from fusion_assets.reconcile.lab import Lab, check_truenas
 from fusion_assets.reconcile.scrub import provable
-from fusion_assets.state import state_folder
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.upkeep import INVENTORY
 from resources.errors import ResourceError, described
@@ -85,7 +83,7 @@ def gather(lab: Lab, instance: dg.DagsterInstance, now: datetime) -> Digest:
         astray=_astray(instance),
         free=space.free,
         total=space.total,
-        forecast=_outlook(lab.config, view, Sample(now, space.total, space.free)),
+        forecast=str(outlook(lab.config, view, Sample(now, space.total, space.free))),
         oldest=Unverified(backups[0].run_name, backups[0].proven_at) if backups else None,
         archived_daily=_daily(archived, now),
     )
@@ -119,11 +117,3 @@ def _astray(instance: dg.DagsterInstance) -> int:
     made = event.asset_materialization if event else None
     value = made.metadata["not as declared"].value if made and "not as declared" in made.metadata else 0
     return value if isinstance(value, int) else 0
-
-
-def _outlook(config: Config, view: LedgerView, now: Sample) -> str:
-    try:
-        samples = read_samples(state_folder(config))
-    except OSError as error:
-        return f"what was measured cannot be read: {error}"
-    return str(forecast((*samples, now), evictions_of(view, now.total), config.cleanup.free_threshold_pct))

@@ -1,0 +1,145 @@
+"""`fusion status`: how the lab stands, in a few lines and seconds; and the daemon's heartbeat, for watchers outside."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.main import EXIT_FAILED, EXIT_OK
+from cli.output import print_json
+from cli.settings import Settings, format_option, global_options
+from fusion_assets.config import Config, Event
+from fusion_assets.heartbeat import Heartbeat, read_heartbeat
+
+if TYPE_CHECKING:
+    from fusion_assets.reconcile.lab import Lab
+
+_CAUSE = "heartbeat:daemon"
+
+
+@click.command()
+@click.option("--heartbeat", is_flag=True, help="Only the daemon's sign of life; exit code 1 when it is not fresh.")
+@click.option(
+    "--mail", is_flag=True, help="With --heartbeat: mail the subscribers of `heartbeat` when it is not fresh."
+)
+@format_option
+@global_options
+def command(output: str, *, heartbeat: bool, mail: bool) -> None:
+    """Show how the lab stands: the daemon, the ledger, the NAS, and mails that wait.
+
+    Looks into no study: `fusion plan` does. With --heartbeat nothing but a file is read, so that a timer of the system
+    or another host's watcher can call it; exit code 0 while the daemon is alive, 1 when it was not heard of for
+    `heartbeat.max_age_minutes`.
+    """
+    settings = click.get_current_context().ensure_object(Settings)
+    if mail and not heartbeat:
+        raise click.UsageError("--mail belongs to --heartbeat")
+    config, now = settings.load(), datetime.now(UTC)
+    life = read_heartbeat(config, now)
+    if heartbeat:
+        if mail:
+            _mail(config, settings, life, now)
+        _show(output, {"heartbeat": _life_to_json(life)}, [_life_line(life, now)])
+        sys.exit(EXIT_OK if life.fresh else EXIT_FAILED)
+    from fusion_assets.reconcile.lab import check_truenas, open_lab
+
+    with open_lab(config) as lab:
+        check_truenas(lab)
+        fields, lines = _lab_status(lab, now)
+    waiting, mails = _mails(config, settings)
+    _show(
+        output,
+        {"heartbeat": _life_to_json(life), **fields, "mails_waiting": waiting},
+        [_life_line(life, now), *lines, *mails],
+    )
+
+
+def _lab_status(lab: Lab, now: datetime) -> tuple[dict[str, Any], list[str]]:
+    from fusion_assets.eviction.history import Sample
+    from fusion_assets.eviction.outlook import outlook
+    from fusion_assets.reconcile.lab import EVICTED_FIELD
+    from fusion_assets.reconcile.scrub import provable
+
+    view, space = lab.ledger.read(), lab.truenas.space()
+    records = tuple(view.records.values())
+    counts = Counter(record.status.value for record in records)
+    evicted = sum(1 for record in records if record.extra.get(EVICTED_FIELD))
+    expected = outlook(lab.config, view, Sample(now, space.total, space.free))
+    percent = 100 * space.free / space.total if space.total else 0.0
+    threshold = lab.config.cleanup.free_threshold_pct
+    listed = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing recorded yet"
+    copies = provable(records)
+    fields = {
+        "ledger": {"studies": len(records), "by_status": dict(counts), "evicted": evicted},
+        "truenas": {
+            "free": space.free,
+            "total": space.total,
+            "free_threshold_pct": threshold,
+            "forecast": str(expected),
+        },
+        "proven_longest_ago": copies[0].run_name if copies else None,
+    }
+    lines = [
+        f"ledger     {listed}; {evicted} evicted from the NAS ({lab.ledger.location})",
+        f"NAS        {percent:.1f} % of {space.total / 1e12:.2f} TB free, {threshold:g} % wanted; {expected}",
+    ]
+    if copies:
+        lines.append(f"proofs     the copy proven longest ago: {copies[0].run_name}, {copies[0].proven_at:%Y-%m-%d}")
+    return fields, lines
+
+
+def _mails(config: Config, settings: Settings) -> tuple[int, list[str]]:
+    from fusion_assets.notify.mailbox import Mailbox
+
+    if not config.notify.enabled:
+        return 0, ["mails      switched off: set enabled = true in [notify] of config.toml"]
+    waiting = Mailbox(config, smtp_env=settings.smtp_env).waiting()
+    if not waiting:
+        return 0, ["mails      none waits"]
+    return len(waiting), [
+        f"mails      {len(waiting)} wait since {waiting[0].since:%Y-%m-%d %H:%M} UTC: {waiting[0].why}"
+    ]
+
+
+def _mail(config: Config, settings: Settings, life: Heartbeat, now: datetime) -> None:
+    """One mail for one death, and another for the next."""
+    from fusion_assets.notify.mailbox import Mailbox
+    from fusion_assets.notify.origin import here
+    from fusion_assets.notify.outages import Stopped, silence_message
+
+    mailbox = Mailbox(config, smtp_env=settings.smtp_env)
+    if life.fresh:
+        mailbox.settle([_CAUSE])
+        mailbox.deliver()
+        return
+    posted = mailbox.post(
+        Event.HEARTBEAT,
+        {_CAUSE: ""},
+        lambda _: silence_message([Stopped("the daemon", last_heard=life.at)], here(config, now)),
+    )
+    for sentence in (str(posted), *posted.problems):
+        click.echo(sentence, err=True)
+
+
+def _life_to_json(life: Heartbeat) -> dict[str, Any]:
+    return {"fresh": life.fresh, "at": life.at.isoformat() if life.at else None, "file": str(life.file)}
+
+
+def _life_line(life: Heartbeat, now: datetime) -> str:
+    if life.at is None:
+        return f"daemon     {click.style('never heard of', fg='red')} ({life.file})"
+    minutes = (now - life.at).total_seconds() / 60
+    mark = click.style("alive", fg="green") if life.fresh else click.style("silent", fg="red")
+    return f"daemon     {mark}, last heard of {life.at:%Y-%m-%d %H:%M} UTC, {minutes:.0f} minutes ago"
+
+
+def _show(output: str, fields: dict[str, Any], lines: list[str]) -> None:
+    if output == "json":
+        print_json(fields)
+        return
+    for line in lines:
+        click.echo(line)

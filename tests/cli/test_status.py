@@ -1,0 +1,100 @@
+"""`fusion status` and `fusion explain`, as an operator types them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.real.s3 import no_aws, s3_server
+from tests.real.small_lab import STUDY, SmallLab, small_lab
+
+__all__ = ["no_aws", "s3_server", "small_lab"]
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def lab(small_lab: SmallLab) -> SmallLab:
+    small_lab.add_study()
+    small_lab.write_config(delete_source=False)
+    return small_lab
+
+
+def beat(lab: SmallLab, at: datetime) -> None:
+    (lab.folder / ".fusion").mkdir(exist_ok=True)
+    (lab.folder / ".fusion" / "heartbeat").write_text(at.isoformat())
+
+
+def test_a_watcher_outside_notices_a_dead_daemon_by_an_exit_code(lab) -> None:
+    never = lab.fusion("status", "--heartbeat")
+    assert (never.returncode, "never heard of" in never.stdout) == (1, True)
+    beat(lab, datetime.now(UTC))
+    assert lab.fusion("status", "--heartbeat").returncode == 0
+    beat(lab, datetime.now(UTC) - timedelta(hours=1))
+    silent = lab.fusion("status", "--heartbeat", "-f", "json")
+    assert silent.returncode == 1
+    assert json.loads(silent.stdout)["heartbeat"]["fresh"] is False
+
+
+def test_a_dead_daemon_is_mailed_once_by_the_watcher_and_its_next_death_again(lab) -> None:
+    with lab.config.open("a") as file:
+        file.write("[notify]\nenabled = true\n")
+    (lab.folder / "recipients").mkdir()
+    (lab.folder / "recipients" / "heartbeat.txt").write_text("ops@lab.example\n")
+
+    def waiting() -> int:
+        return json.loads(lab.fusion("status", "-f", "json").stdout)["mails_waiting"]
+
+    lab.apply()
+    for _ in range(2):
+        assert lab.fusion("status", "--heartbeat", "--mail").returncode == 1
+    assert waiting() == 1
+    beat(lab, datetime.now(UTC))
+    assert lab.fusion("status", "--heartbeat", "--mail").returncode == 0
+    beat(lab, datetime.now(UTC) - timedelta(hours=1))
+    lab.fusion("status", "--heartbeat", "--mail")
+    assert waiting() == 2
+
+
+def test_the_status_says_what_is_archived_how_full_the_nas_is_and_what_waits(lab) -> None:
+    lab.apply()
+    text = lab.fusion("status")
+    assert text.returncode == 0, text.stderr
+    assert "1 complete" in text.stdout
+    assert "% of" in text.stdout
+    assert "not enough history for a forecast" in text.stdout
+    fields = json.loads(lab.fusion("status", "-f", "json").stdout)
+    assert fields["ledger"]["by_status"] == {"complete": 1}
+    assert fields["proven_longest_ago"] == STUDY
+
+
+def test_a_status_without_the_nas_is_an_error_and_not_an_empty_lab(lab) -> None:
+    lab.apply()
+    lab.nas.rename(lab.nas.with_name("away"))
+    lab.nas.mkdir()
+    status = lab.fusion("status")
+    assert status.returncode == 2
+    assert "not mounted" in status.stderr
+
+
+def test_a_study_is_explained_by_its_conditions_its_history_and_what_the_daemon_decided(lab) -> None:
+    (lab.folder / ".fusion").mkdir()
+    decided = {STUDY: {"at": "2026-11-21T02:00:00+00:00", "started": False, "why": "tried once; again at 03:00"}}
+    (lab.folder / ".fusion" / "decisions.json").write_text(json.dumps(decided))
+    lab.apply()
+    said = lab.fusion("explain", STUDY)
+    assert said.returncode == 0, said.stderr
+    assert "held back since 2026-11-21T02:00:00+00:00: tried once; again at 03:00" in said.stdout
+    assert "ledger: complete" in said.stdout
+    fields = json.loads(lab.fusion("explain", STUDY, "-f", "json").stdout)
+    assert fields["decision"]["why"] == "tried once; again at 03:00"
+    assert fields["conditions"]["OnS3"]["status"] == "True"
+    assert fields["history"][-1]["status"] == "complete"
+
+
+def test_a_study_that_nobody_knows_is_a_mistake_and_not_an_empty_answer(lab) -> None:
+    said = lab.fusion("explain", "20260101_no_such_study")
+    assert said.returncode == 2
+    assert "matches no study" in said.stderr
