@@ -1,0 +1,172 @@
+"""The scrub, the inventory, the digest and the calendar's commands, run as Dagster runs them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from definitions import build_defs
+from fusion_assets.config import load_config
+from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.studies.tags import MAILED_TAG
+from tests.real.small_lab import STUDY, assert_nothing_lost
+from tests.studies.face import Face
+
+pytestmark = pytest.mark.real
+
+OTHER = "20260106_WW_HCC_run2"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@pytest.fixture
+def archived(face: Face) -> Face:
+    face.lab.add_study(OTHER)
+    assert face.lab.apply().failed == 0
+    return face
+
+
+def run(face: Face, job: str) -> dg.ExecuteInProcessResult:
+    definitions = build_defs(load_config(face.lab.config))
+    return definitions.resolve_job_def(job).execute_in_process(
+        instance=face.instance, run_config=_QUIET, raise_on_error=False
+    )
+
+
+def check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (found,) = result.get_asset_check_evaluations()
+    return found
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def latest(face: Face, study: str = STUDY) -> str:
+    return [record["status"] for record in face.lab.ledger() if record["backup_name"] == study][-1]
+
+
+def set_scrub(face: Face, **values: int) -> None:
+    with face.lab.config.open("a") as file:
+        file.write("[scrub]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()))
+
+
+def test_every_copy_is_proven_again_within_a_cycle_the_longest_unproven_first(archived) -> None:
+    set_scrub(archived, cycle_weeks=2)
+    assert metadata(run(archived, "scrub_copies"))["proven again"] == 1
+    assert [record["backup_name"] for record in archived.lab.ledger()[-1:]] == [STUDY]
+    assert "scrubbed_at" in archived.lab.ledger()[-1]
+    run(archived, "scrub_copies")
+    assert archived.lab.ledger()[-1]["backup_name"] == OTHER
+
+
+def test_a_byte_that_rotted_on_the_nas_without_a_trace_is_found_and_the_source_is_kept(archived) -> None:
+    set_scrub(archived, cycle_weeks=1)
+    file = archived.lab.copy / archived.lab.path_of("focus003.bin")
+    seen, data = file.stat(), bytearray(file.read_bytes())
+    data[7] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    result = run(archived, "scrub_copies")
+    assert result.success, "a finding is no failed run"
+    assert not check(result).passed
+    assert "focus003.bin" in str(check(result).metadata["problems"])
+    assert latest(archived) == "failed_truenas"
+    assert archived.lab.apply().failed == 0, "the source still has the good file: the next run repairs the copy"
+    assert_nothing_lost(archived.lab)
+    assert check(run(archived, "scrub_copies")).passed
+
+
+def test_an_object_that_somebody_altered_in_s3_is_found(archived) -> None:
+    set_scrub(archived, cycle_weeks=1)
+    lab = archived.lab
+    key = lab.key(lab.path_of("focus003.bin"))
+    lab.server.client().put_object(Bucket=lab.bucket, Key=key, Body=b"something else")
+    assert not check(run(archived, "scrub_copies")).passed
+    assert latest(archived) == "failed_s3"
+
+
+def test_a_scrub_stays_within_its_budget_but_never_stands_still(archived) -> None:
+    set_scrub(archived, cycle_weeks=1, max_bytes=1)
+    assert metadata(run(archived, "scrub_copies"))["proven again"] == 1
+
+
+def test_a_quiet_inventory_means_that_all_is_as_declared(archived) -> None:
+    result = run(archived, "take_inventory")
+    assert check(result).passed
+    assert metadata(result)["settled"] == 2
+
+
+def test_a_study_that_waits_for_a_person_is_in_the_inventory_every_day_until_it_is_put_right(archived) -> None:
+    (archived.lab.study / archived.lab.path_of("focus003.bin")).write_bytes(b"changed after it was proven")
+    result = run(archived, "take_inventory")
+    assert not check(result).passed
+    assert STUDY in str(check(result).metadata["astray"])
+    assert not check(run(archived, "take_inventory")).passed
+    assert archived.lab.fusion("apply", "--accept-changes", STUDY).returncode == 0
+    assert check(run(archived, "take_inventory")).passed
+
+
+def test_a_study_that_was_due_days_ago_and_is_not_archived_is_in_the_inventory(face) -> None:
+    old = (datetime.now(UTC) - timedelta(days=3)).timestamp()
+    for file in face.lab.study.rglob("*"):
+        os.utime(file, (old, old))
+    result = run(face, "take_inventory")
+    assert not check(result).passed
+    assert "was due on" in str(check(result).metadata["astray"])
+
+
+def test_an_inventory_that_cannot_look_fails_and_says_so_instead_of_being_empty(archived) -> None:
+    archived.lab.source.rename(archived.lab.source.with_name("unmounted"))
+    archived.lab.source.mkdir()
+    result = run(archived, "take_inventory")
+    assert not result.success
+    assert not result.get_asset_materialization_events()
+
+
+def test_the_digest_counts_what_the_week_brought_and_is_mailed_once_a_week(archived, monkeypatch) -> None:
+    lab = archived.lab
+    with lab.config.open("a") as file:
+        file.write("[notify]\nenabled = true\n")
+    (lab.folder / "recipients").mkdir()
+    (lab.folder / "recipients" / "digest.txt").write_text("pi@lab.example\n")
+    for name, value in {"HOST": "127.0.0.1", "PORT": "9", "SECURITY": "none", "SENDER": "fusion@lab.example"}.items():
+        monkeypatch.setenv(f"FUSION_SMTP_{name}", value)
+    assert run(archived, "weekly_digest_job").success
+    assert run(archived, "weekly_digest_job").success
+    (mail,) = Mailbox(load_config(lab.config)).waiting()
+    assert "digest: 2 studies archived" in mail.subject
+
+
+def test_the_monthly_backup_does_what_a_person_would_type_and_shows_it_in_its_log(face) -> None:
+    result = run(face, "backup_run")
+    assert result.success
+    log = [entry.user_message for entry in face.instance.all_logs(result.run_id) if not entry.is_dagster_event]
+    assert any("RECAP" in line for line in log)
+    assert face.lab.ledger()[-1]["status"] == "complete"
+
+
+def test_a_monthly_backup_that_fails_says_that_it_mailed_so_that_the_daemon_does_not_again(face) -> None:
+    face.lab.write("notes.txt", b"not allowed here")
+    result = run(face, "backup_run")
+    assert not result.success
+    assert MAILED_TAG in face.instance.get_run_by_id(result.run_id).tags
+
+
+def test_the_calendar_is_the_labs_own_and_each_appointment_can_be_crossed_out(face) -> None:
+    with face.lab.config.open("a") as file:
+        file.write("[schedules]\ntimezone = 'Asia/Shanghai'\nweekly_scrub = false\n")
+    schedules = {one.name: one for one in build_defs(load_config(face.lab.config)).schedules}
+    assert set(schedules) == {"monthly_backup", "monthly_cleanup", "weekly_digest", "daily_inventory"}
+    backup = schedules["monthly_backup"]
+    assert (backup.cron_schedule, backup.execution_timezone) == ("0 2 1 * *", "Asia/Shanghai")
+    assert schedules["monthly_cleanup"].cron_schedule == "0 2 20 * *"
+
+
+def test_every_sensor_can_be_switched_off(face) -> None:
+    with face.lab.config.open("a") as file:
+        file.write("[sensors]\nidle_studies = false\ntruenas_capacity = false\nalerts = false\n")
+    assert build_defs(load_config(face.lab.config)).sensors == []
