@@ -12,6 +12,7 @@ from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_mess
 from fusion_assets.notify.checks import FailedCheck, check_failed_message
 from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
+from fusion_assets.notify.fusion_error import FusionError, fusion_error_message, unread_log_message
 from fusion_assets.notify.grouping import grouped
 from fusion_assets.notify.inventory import Standing, inventory_message
 from fusion_assets.notify.letter import Message
@@ -116,6 +117,16 @@ def all_mails(of: Callable[[str], str] = _same) -> dict[str, Message]:
             origin,
         ),
         "crash": monitor_crash_message(of("KeyError: 'sample'"), of("Traceback (most recent call last):\n  x"), origin),
+        "fusion_error": fusion_error_message(
+            [
+                FusionError((of("12:00:01 ERROR stage stuck"), of("   at Stage.Move()")), 3, 12_345, of("A1"), "4"),
+                *[FusionError((of(f"12:00:02 ERROR camera {number}"),)) for number in range(12)],
+            ],
+            of("smb://instrument/logs/Fusion.log"),
+            30,
+            origin,
+        ),
+        "unread_log": unread_log_message(of("/logs/Fusion.log"), of("another program holds it open"), origin),
         "mailbox": damaged_mailbox_message(Path("/state") / "mailbox.damaged", of("file is not a database"), origin),
         "unwritten": unwritten_message(Event.CHECK_FAILED, [of("check:s1")], KeyError(of("study")), origin),
         "sample": sample_message(Event.DIGEST, Path("/etc/fusion/recipients/default.txt"), origin),
