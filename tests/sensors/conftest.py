@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -30,7 +29,8 @@ def lab(small_lab: SmallLab, monkeypatch: pytest.MonkeyPatch) -> SmallLab:
 
 
 @pytest.fixture
-def daemon(lab: SmallLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    (tmp_path / "dagster").mkdir()
-    with dg.instance_for_test(temp_dir=str(tmp_path / "dagster")) as instance:
+def daemon(lab: SmallLab) -> Iterator[Daemon]:
+    home = lab.folder / ".fusion"  # where the command line looks, too
+    home.mkdir()
+    with dg.instance_for_test(temp_dir=str(home)) as instance:
         yield Daemon(lab.config, instance)

@@ -1,0 +1,61 @@
+"""The sensor of the instrument's log: each error is mailed once, whoever reads it, and a lab without a log has none."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from definitions import build_defs
+from fusion_assets.config import load_config
+from tests.real.small_lab import SmallLab
+from tests.sensors.daemon import Daemon
+
+pytestmark = pytest.mark.real
+
+# Synthetic: the real log's form is not public.
+START = "2026-03-01 02:00:00 INFO acquisition started\n"
+ERROR = "2026-03-01 02:00:01 ERROR stage did not move\n  at axis X\n2026-03-01 02:00:02 INFO going on\n"
+
+
+@pytest.fixture
+def logged(lab: SmallLab, daemon: Daemon) -> Daemon:
+    """A daemon that has seen the beginning of the log."""
+    (lab.folder / "Fusion.log").write_text(START)
+    text = lab.config.read_text().replace("[source]\n", f"[source]\nlog = '{lab.folder / 'Fusion.log'}'\n", 1)
+    lab.config.write_text(text)
+    daemon.tick("fusion_log")
+    return daemon
+
+
+def append(lab: SmallLab, text: str) -> None:
+    with (lab.folder / "Fusion.log").open("a") as file:
+        file.write(text)
+
+
+def subjects(daemon: Daemon) -> list[str]:
+    return [mail.subject for mail in daemon.mailbox.waiting()]
+
+
+def test_an_error_of_the_instrument_is_mailed_once_and_seen_in_the_ui(lab, logged) -> None:
+    append(lab, ERROR)
+    for _ in range(3):
+        logged.tick("fusion_log")
+    assert len(subjects(logged)) == 1
+    (seen,) = logged.instance.fetch_observations(dg.AssetKey("fusion_log"), limit=5).records
+    assert "stage did not move" in seen.asset_observation.metadata["first lines"].value
+
+
+def test_the_command_line_and_the_sensor_tell_of_an_error_once_between_them(lab, logged) -> None:
+    append(lab, ERROR)
+    assert lab.fusion("monitor", "tail", "--once").returncode == 0
+    logged.tick("fusion_log")
+    assert len(subjects(logged)) == 1
+
+
+def test_a_log_that_is_gone_is_a_reason_in_the_tick_and_no_failed_sensor(lab, logged) -> None:
+    (lab.folder / "Fusion.log").unlink()
+    assert "Fusion.log" in logged.tick("fusion_log").skipped
+
+
+def test_a_lab_that_names_no_log_has_no_such_sensor(lab) -> None:
+    assert "fusion_log" not in {sensor.name for sensor in build_defs(load_config(lab.config)).sensors}
