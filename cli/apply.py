@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from cli.failure_mail import failed_studies, mail_failure
+from cli.failure_mail import failed_studies, mail_failure, send_waiting
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.output import print_json, print_plan, print_recap
 from cli.plan import any_pending, refuse_no_match, warn_of_bad_lines
@@ -89,6 +89,7 @@ def carry_out(run: Run, plans: Sequence[StudyPlan], output: str) -> int:
     recaps = run.apply(plans)
     print_end(recaps, output)
     if not total(recaps).failed:
+        send_waiting(run.config, run.smtp_env)
         return EXIT_OK
     mail_failure(run.config, run.smtp_env, failed=failed_studies(plans, recaps, run.failures), recaps=recaps)
     return EXIT_FAILED

@@ -15,13 +15,15 @@ from cli.output import print_json, print_plan
 from cli.plan import refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
+from fusion_assets.config import ConfigError
 from fusion_assets.hooks import HookError, run_hook
+from fusion_assets.notify.log_mail import install_log_mail
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.idle import NOT_SETTLED, Memory
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
 from fusion_assets.reconcile.locking import locks_in_the_way
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, summarize, why_nothing
-from resources.errors import ResourceError
+from resources.errors import ResourceError, described
 
 
 @click.group()
@@ -47,15 +49,21 @@ def run(limit: str | None, output: str, *, dry_run: bool) -> None:
     """
     settings = click.get_current_context().ensure_object(Settings)
     config = settings.load()
+    if not dry_run:
+        install_log_mail(config, smtp_env=settings.smtp_env, all_at_exit=True)
     try:
         run_hook(config.hooks.backup, quiet=output == "json")
         with reconciling(settings, as_json=output == "json") as opened:
             refuse_locks(opened.lab)
             code = _backup(opened, limit, output, dry_run=dry_run, verbose=settings.verbose)
-    except (RefusedError, HookError, ResourceError) as error:
+    except click.ClickException:
+        raise  # what was typed is wrong, and who typed it reads that
+    except Exception as error:
         if not dry_run:
-            mail_failure(config, settings.smtp_env, trouble=str(error))
-        if isinstance(error, ResourceError):
+            known = isinstance(error, RefusedError | HookError | ConfigError | ResourceError)
+            trouble = described(error) if known else f"unexpected {type(error).__name__}: {described(error)}"
+            mail_failure(config, settings.smtp_env, trouble=trouble)
+        if not isinstance(error, RefusedError | HookError):
             raise
         click.echo(click.style(str(error), fg="red"), err=True)
         code = EXIT_FAILED

@@ -87,8 +87,10 @@ def send_waiting(config: Config, smtp_env: Path | None) -> None:
     """
     if not config.notify.enabled:
         return
-    delivered = Mailbox(config, smtp_env=smtp_env).deliver()
+    delivered = Mailbox(config, smtp_env=smtp_env).deliver(at_once=True)
     for subject in delivered.sent:
-        click.echo(f"mail that waited was sent: {subject}", err=True)
+        click.echo(f"a mail that waited was sent: {subject}", err=True)
     if delivered.waiting:
-        click.echo(f"{delivered.waiting} mails wait: {delivered.sentence} | hint: fusion notify waiting", err=True)
+        click.echo(f"mails that wait: {delivered.waiting}: {delivered.sentence}", err=True)
+    for problem in delivered.problems:
+        click.echo(problem, err=True)

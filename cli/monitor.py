@@ -56,12 +56,14 @@ def tail(*, once: bool, from_start: bool, interval: float) -> None:
     Ctrl-C ends it. An unexpected error is mailed as monitor_crash, with exit code 1; with --once, exit code 3 says that
     the log could not be read.
     """
+    from fusion_assets.notify.log_mail import install_log_mail
     from fusion_assets.notify.mailbox import Mailbox
 
     settings = click.get_current_context().ensure_object(Settings)
     config = settings.load()
     compile_patterns(config.monitor.patterns)
     mailbox = Mailbox(config, smtp_env=settings.smtp_env)
+    install_log_mail(config, mailbox=mailbox, all_at_exit=True)
     with open_log(config) as place:
         follower = _Follower(config, place, mailbox, from_start=from_start)
         try:

@@ -1,4 +1,4 @@
-"""`fusion notify list-subscribers|test`: who would be told what, and whether it reaches them."""
+"""`fusion notify list-subscribers|test|waiting|flush`: who would be told what, whether it reaches them, what waits."""
 
 from __future__ import annotations
 
@@ -84,6 +84,54 @@ def send_test(event: str, *, dry_run: bool) -> None:
         click.echo(str(result))
     if not config.notify.enabled:
         click.echo("note: mails are switched off: set enabled = true in [notify] of config.toml")
+
+
+@command.command("waiting", short_help="Show the mails that wait, and why.")
+@format_option
+@global_options
+def show_waiting(output: str) -> None:
+    """Show the mails that wait to be sent, oldest first, and why each does.
+
+    A mail that cannot be sent is never lost: it is tried again by the daemon's sensors, and by every `backup run`,
+    `apply` and `cleanup run`.
+    """
+    from fusion_assets.notify.mailbox import Mailbox
+
+    settings = click.get_current_context().ensure_object(Settings)
+    waiting = Mailbox(settings.load(), smtp_env=settings.smtp_env).waiting()
+    if output == "json":
+        fields = [
+            {"event": each.event.value, "subject": each.subject, "since": each.since.isoformat(), "why": each.why}
+            for each in waiting
+        ]
+        print_json({"waiting": fields})
+        return
+    for each in waiting:
+        click.echo(f"{each.since:%Y-%m-%d %H:%M} UTC  {each.subject}\n    {each.why}")
+    if not waiting:
+        click.echo("no mail waits")
+
+
+@command.command("flush", short_help="Send the mails that wait, now.")
+@global_options
+def flush() -> None:
+    """Send the mails that wait, now: those that are gathered, and those whose next try has not come.
+
+    Exit code 2 when mails are switched off, 3 when any still waits.
+    """
+    from fusion_assets.notify.mailbox import Mailbox
+
+    settings = click.get_current_context().ensure_object(Settings)
+    config = settings.load()
+    delivered = Mailbox(config, smtp_env=settings.smtp_env).deliver(at_once=True)
+    for sent in delivered.sent:
+        click.echo(f"sent: {sent}")
+    _warn(delivered.problems)
+    if delivered.waiting:
+        click.echo(f"mails that still wait: {delivered.waiting}: {delivered.sentence}", err=True)
+        sys.exit(EXIT_UNEXPECTED if config.notify.enabled else EXIT_CONFIG)
+    if not delivered.sent:
+        click.echo("no mail waits")
 
 
 def _line(found: Subscribers) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from fusion_assets.transfer.progress import Progress
 
+_LOG = logging.getLogger(__name__)
 _MARKS = {"ok": "green", "changed": "yellow", "skipped": "cyan", "failed": "red"}
 
 
@@ -101,6 +103,7 @@ class Run:
 
     def _warn(self, message: str) -> None:
         click.echo(click.style(f"warning: {message}", fg="yellow"), err=True)
+        _LOG.warning("%s", message)
 
     def _progress(self, study: str, log: Callable[[str], None]) -> Callable[[Progress], None]:
         del log  # the display shows it

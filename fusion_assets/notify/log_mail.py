@@ -55,19 +55,21 @@ def install_log_mail(
         mailbox: The mailbox of this process; None for one of its own.
 
     Returns:
-        The handler, the one that is there already if this was called before; None when mails are switched off.
+        The handler, the one that is there already if this was called before for this lab, or one in the place of
+        another lab's; None when mails are switched off.
     """
     if not config.notify.enabled:
         return None
-    for handler in logging.getLogger(OWN_LOGGERS[0]).handlers:
-        if isinstance(handler, LogMail):
+    for handler in [each for each in logging.getLogger(OWN_LOGGERS[0]).handlers if isinstance(each, LogMail)]:
+        if handler.config == config:
             return handler
+        handler.close()
     made = LogMail(config, mailbox or Mailbox(config, smtp_env=smtp_env), all_at_exit=all_at_exit)
     for name in OWN_LOGGERS:
         logger = logging.getLogger(name)
+        if logging.lastResort and not logger.hasHandlers():
+            logger.addHandler(logging.lastResort)  # it prints what no handler takes, which ours does from now on
         logger.addHandler(made)
-        if logging.lastResort and not logging.getLogger().handlers:
-            logger.addHandler(logging.lastResort)  # it prints what no handler takes, which ours now does
     return made
 
 
@@ -90,7 +92,7 @@ class LogMail(logging.Handler):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(logging.WARNING)
-        self._config = config
+        self.config = config
         self._mailbox = mailbox
         self._all_at_exit = all_at_exit
         self._clock = clock
@@ -165,11 +167,11 @@ class LogMail(logging.Handler):
 
     def _post_lines(self, lines: Mapping[str, LogLine]) -> None:
         counted = {key: replace(line, count=line.count + self._repeated[key]) for key, line in lines.items()}
-        cooldown = timedelta(seconds=cooldown_seconds(self._config, Event.TOOLKIT_ERROR))
+        cooldown = timedelta(seconds=cooldown_seconds(self.config, Event.TOOLKIT_ERROR))
         posted = self._mailbox.post(
             Event.TOOLKIT_ERROR,
             dict.fromkeys(lines, ""),
-            lambda new: toolkit_error_message([counted[key] for key in new], here(self._config, self._clock())),
+            lambda new: toolkit_error_message([counted[key] for key in new], here(self.config, self._clock())),
             keep=max(cooldown, _SAME_AGAIN),
         )
         self._posted = True

@@ -11,6 +11,10 @@ from click.testing import CliRunner, Result
 from cli.demo.mail import mail_server
 from cli.demo.servers import free_port
 from cli.notify import command
+from fusion_assets.config import Event, load_config
+from fusion_assets.notify.letter import Message
+from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.notify.posted import Fate
 from resources.smtp_settings import VARIABLES
 
 CONFIG = '[source]\nroot = "/s"\n[truenas]\nroot = "/n"\n[s3]\nbucket = "lab-archive"\n[notify]\nenabled = {enabled}\n'
@@ -22,6 +26,7 @@ def _no_credentials_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
 @pytest.fixture
@@ -111,3 +116,52 @@ def test_a_server_that_is_down_exits_as_an_error_of_the_world(config: Path) -> N
     result = fusion_notify("test", "--event", "backup_failure", "--config", config, env=env)
     assert result.exit_code == 3
     assert "cannot be reached" in result.stderr
+
+
+@pytest.fixture
+def waiting(config: Path) -> Path:
+    """A lab in which one mail waits for a server that is down."""
+    env = config.parent / "down.env"
+    env.write_text(f"FUSION_SMTP_HOST=127.0.0.1\nFUSION_SMTP_PORT={free_port()}\nFUSION_SMTP_SECURITY=none\n")
+    message = Message("[fusion-toolkit] backup: 1 study failed", "It did.\n")
+    posted = Mailbox(load_config(config), smtp_env=env).send(Event.BACKUP_FAILURE, message)
+    assert posted.fate is Fate.WAITING
+    return config
+
+
+def test_what_waits_is_shown_with_why(waiting: Path) -> None:
+    result = fusion_notify("waiting", "--config", waiting)
+    assert result.exit_code == 0, result.output
+    assert "UTC  [fusion-toolkit] backup: 1 study failed\n" in result.stdout
+    assert "cannot be reached" in result.stdout
+
+
+def test_what_waits_can_be_read_by_programs(waiting: Path) -> None:
+    result = fusion_notify("waiting", "-f", "json", "--config", waiting)
+    (mail,) = json.loads(result.stdout)["waiting"]
+    assert (mail["event"], mail["subject"]) == ("backup_failure", "[fusion-toolkit] backup: 1 study failed")
+    assert set(mail) == {"event", "subject", "since", "why"}
+
+
+def test_where_nothing_waits_nothing_is_made(config: Path) -> None:
+    for command_ in ("waiting", "flush"):
+        result = fusion_notify(command_, "--config", config)
+        assert (result.exit_code, result.stdout) == (0, "no mail waits\n")
+    assert not (config.parent / ".fusion").exists()
+
+
+def test_what_waits_is_sent_when_a_person_says_so(waiting: Path, tmp_path: Path) -> None:
+    with mail_server(tmp_path / "mail", free_port()) as env:
+        result = fusion_notify("flush", "--config", waiting, env=env)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("sent: [fusion-toolkit] backup: 1 study failed (mail sent to ops@lab.example")
+    assert len(list((tmp_path / "mail").iterdir())) == 1
+
+
+def test_nothing_is_sent_while_mails_are_switched_off(waiting: Path, tmp_path: Path) -> None:
+    waiting.write_text(CONFIG.format(enabled="false"))
+    with mail_server(tmp_path / "mail", free_port()) as env:
+        result = fusion_notify("flush", "--config", waiting, env=env)
+    assert result.exit_code == 2
+    assert "mails that still wait: 1: [notify] enabled is false" in result.stderr
+    assert list((tmp_path / "mail").iterdir()) == []

@@ -187,6 +187,8 @@ def test_it_is_installed_once_and_not_at_all_when_mails_are_off(tmp_path: Path, 
     assert install_log_mail(MailLab(tmp_path, 25, notify={"enabled": False}).config) is None
     first = install(MailLab(tmp_path, 25), handlers)
     assert install_log_mail(MailLab(tmp_path, 25).config) is first
+    other = MailLab(tmp_path, 25, notify={"toolkit_error_cooldown_seconds": 7})
+    assert install(other, handlers) is not first
     assert sum(isinstance(each, LogMail) for each in logging.getLogger("cli").handlers) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_assets.config import Event
+from fusion_assets.config import Event, NotifySection
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import COOLDOWN_MINUTES, Mailbox, cooldown_seconds
 from fusion_assets.notify.posted import Fate
@@ -522,3 +523,11 @@ def test_a_mailbox_lies_in_the_state_folder(tmp_path: Path, inbox: Inbox, monkey
     mailbox = Mailbox(lab.config, smtp_env=lab.smtp_env)
     assert mailbox.post(Event.CHECK_FAILED, {"a": "1"}, say).fate is Fate.SENT
     assert (tmp_path / ".fusion" / "mailbox.sqlite").is_file()
+
+
+def test_the_manual_names_every_event_with_its_cooldown() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "mail.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (\S+|`toolkit_error_cooldown_seconds` = 300) \|$", manual, re.MULTILINE)
+    defaults = {event.value: f"{COOLDOWN_MINUTES[event]:g}" for event in COOLDOWN_MINUTES}
+    seconds = NotifySection().toolkit_error_cooldown_seconds
+    assert dict(rows) == defaults | {"toolkit_error": f"`toolkit_error_cooldown_seconds` = {seconds:g}"}
