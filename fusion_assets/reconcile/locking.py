@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from fusion_assets.reconcile.apart import is_marked, mark_truenas, refuse_one_place
 from fusion_assets.reconcile.lab import Lab, check_truenas, is_at_source
 from fusion_assets.reconcile.locks import (
     LOCKS,
@@ -20,7 +21,6 @@ from fusion_assets.reconcile.locks import (
     study_lock,
 )
 from fusion_assets.reconcile.reserve import keep_reserve
-from resources.errors import NotFoundError
 
 
 @contextmanager
@@ -39,6 +39,7 @@ def locked(lab: Lab, run_name: str, *, source: bool = True, backup: bool = True)
 
     Raises:
         LockHeldError: Somebody else holds it; the message says what to do.
+        ConfigError: The NAS, on which nothing was locked before, is on the instrument's own disk.
         NotMountedError: The NAS is not there.
         ResourceError: A place failed.
     """
@@ -46,7 +47,7 @@ def locked(lab: Lab, run_name: str, *, source: bool = True, backup: bool = True)
         if source and is_at_source(lab, run_name):
             held.enter_context(study_lock(lab.source, run_name, run_name))
         if backup:
-            _prepare_folder(lab)
+            _prepare_folder(lab, source=source)
             held.enter_context(backup_lock(lab.truenas, lab.config.backup_name(run_name), run_name))
         yield
 
@@ -68,11 +69,13 @@ def locks_in_the_way(lab: Lab, studies: Iterable[str]) -> list[FoundLock]:
     return [*find_locks(lab.source, studies), *(found for found in backups if found)]
 
 
-def _prepare_folder(lab: Lab) -> None:
+def _prepare_folder(lab: Lab, *, source: bool) -> None:
     """Make the folder of the locks, once; on a NAS that is not mounted it would be a trace of us in the mount point."""
-    try:
-        lab.truenas.stat(LOCKS)
-    except NotFoundError:
-        check_truenas(lab)
-        lab.truenas.make_directory(LOCKS)
-        keep_reserve(lab.truenas)
+    if is_marked(lab):
+        return
+    check_truenas(lab)
+    lab.truenas.make_directory(LOCKS)
+    keep_reserve(lab.truenas)
+    mark_truenas(lab)
+    if source:
+        refuse_one_place(lab, lab.source.list())

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from fusion_assets.integrity.structure import check_structure
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table, of_backup
+from fusion_assets.reconcile.apart import refuse_one_place
 from fusion_assets.reconcile.entries import (
     append,
     append_failure,
@@ -59,11 +60,13 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
 
     Raises:
         GateError: A gate is closed; the source is kept.
+        ConfigError: The NAS is on the instrument's own disk; the source is kept.
         ResourceError: A place could not be asked, or refused.
     """
     at_source = is_at_source(lab, run_name)
     if not at_source:
-        check_places(lab)  # a source that is not mounted holds no study either; one that is there is observed below
+        # A source that is not mounted holds no study either; one that is there is observed below.
+        refuse_one_place(lab, check_places(lab))
     record = _consistent_record(lab, run_name)
     trashed = trashed_studies(lab).get(run_name)
     if trashed and not at_source:
@@ -82,6 +85,7 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
             take_back(lab, record, problems)
             raise GateError(run_name, closed)
         _refuse_broken(lab, run_name, listing)
+        refuse_one_place(lab, lab.source.list())
         released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
         return released

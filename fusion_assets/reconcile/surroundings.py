@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.apart import refuse_one_place
 from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.invalidity import known_invalid
 from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
@@ -56,9 +57,15 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         now: The time of the observation.
         only: A backup name: the NAS and S3 are asked for this one, so that looking at each of 1,000 studies again does
             not list all of them each time.
+
+    Raises:
+        ConfigError: The NAS is on the instrument's own disk; asked only when all studies are looked at.
+        ResourceError: The source or the ledger cannot be listed at all, or a place is not really there.
     """
-    at_source = source_studies(check_places(lab))
+    entries = check_places(lab)
+    at_source = source_studies(entries)
     if only is None:
+        refuse_one_place(lab, entries)
         on_truenas = attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
         on_s3 = attempt(lambda: frozenset(lab.bucket.list_directories("")))
     else:
