@@ -57,7 +57,7 @@ class Row:
     Attributes:
         name: What it is about, e.g. a study.
         says: One sentence; cut when it is longer than a few lines.
-        url: Where more of it is seen; empty for nowhere.
+        url: Where more of it is seen; empty for nowhere. Only ``http://`` and ``https://`` become links.
     """
 
     name: str
@@ -139,20 +139,7 @@ class Bars:
     bars: tuple[Bar, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Where more is seen.
-
-    Attributes:
-        label: What is there.
-        url: ``http://`` or ``https://``; anything else is shown and not linked.
-    """
-
-    label: str
-    url: str
-
-
-Block = Words | Table | Lines | Commands | Bars | Link
+Block = Words | Table | Lines | Commands | Bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +262,6 @@ def _block_text(block: Block) -> list[str]:
         case Bars(bars):
             line = sparkline([bar.value for bar in bars])
             return [f"[{line}]", *(f"{one_line(bar.label)}: {one_line(bar.shown)}" for bar in bars)]
-        case Link(label, url):
-            return [f"{one_line(label)}: {one_line(url)}"]
 
 
 def _block_html(block: Block) -> str:
@@ -294,14 +279,12 @@ def _block_html(block: Block) -> str:
             return f"<dl>{''.join(items)}</dl>"
         case Bars(bars):
             return _bars_html(bars)
-        case Link(label, url):
-            return f"<p>{_escaped(label)}: {_anchor(url, url)}</p>"
 
 
 def _table_html(table: Table) -> str:
     rows = []
     for row in table.rows[:MAX_ROWS]:
-        link = f" ({_anchor(row.url, row.url)})" if row.url else ""
+        link = f" ({_anchor(row.url)})" if row.url else ""
         says = f"{html.escape(_short(row.says))}{link}"
         rows.append(f'<tr valign="top"><td>{_escaped(row.name)}</td><td>{says}</td></tr>')
     more = "".join(f"<p>{_escaped(line)}</p>" for line in _and_more(table))
@@ -330,10 +313,8 @@ def _has_length(value: float) -> bool:
     return 0 < value < float("inf")
 
 
-def _anchor(url: str, label: str) -> str:
-    if not re.match(r"https?://", url):
-        return _escaped(label)
-    return f'<a href="{_escaped(url)}">{_escaped(label)}</a>'
+def _anchor(url: str) -> str:
+    return f'<a href="{_escaped(url)}">{_escaped(url)}</a>' if re.match(r"https?://", url) else _escaped(url)
 
 
 def _seen_at(url: str) -> str:

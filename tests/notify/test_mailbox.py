@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -356,6 +357,35 @@ def test_a_process_killed_while_it_queues_loses_nothing(tmp_path: Path, inbox: I
     lab.mailbox.deliver()
     assert subjects(inbox) == ["s1"]
     assert lab.post("s1").fate is Fate.NOTHING_NEW
+
+
+def test_processes_killed_at_any_moment_lose_no_cause_and_send_none_under_two_names(
+    tmp_path: Path, inbox: Inbox
+) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from tests.notify.mail_lab import MailLab
+        lab = MailLab(Path(sys.argv[1]), int(sys.argv[2]), notify={"cooldown_minutes": {"check_failed": 0}})
+        for number in range(40):
+            lab.post(f"<{number}>")
+    """
+    lab = MailLab(tmp_path, inbox.port, notify={"cooldown_minutes": {"check_failed": 0}})
+    for already in (0, 3, 10, 17, 25, 33):
+        running = start(code, tmp_path, inbox.port)
+        until = time.monotonic() + 30
+        while len(inbox.mails) <= already and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.001)
+        running.kill()
+        running.wait()
+    assert start(code, tmp_path, inbox.port).wait(60) == 0
+    lab.mailbox.deliver(at_once=True)
+    names: dict[str, set[str]] = {}
+    for mail in inbox.mails:
+        names.setdefault(str(mail["Subject"]), set()).add(str(mail["Message-ID"]))
+    assert sorted(names) == sorted(f"[fusion-toolkit] <{number}>" for number in range(40))
+    assert all(len(ids) == 1 for ids in names.values())
+    assert len(inbox.mails) <= 40 + 6
 
 
 def test_while_another_process_sends_a_mail_waits_and_is_not_lost(
