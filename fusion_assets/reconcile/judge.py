@@ -19,6 +19,7 @@ from fusion_assets.reconcile.overwrite import (
     is_proven,
     name_taken,
     proven_otherwise,
+    release_broke_off,
     source_changed,
     spoken,
     trash_changed,
@@ -112,7 +113,9 @@ def _validated(facts: StudyFacts, record: Record | None) -> Condition:
     if isinstance(source, Unseen):
         return unknown("SourceUnseen", source.why)
     fingerprint, in_trash = source.observation.fingerprint, facts.trash is not None
-    taken = name_taken(record, facts.run_name, fingerprint, in_trash=in_trash)
+    copy = facts.copy if isinstance(facts.copy, CopyFacts) else None
+    broke_off = release_broke_off(record, source.listing, copy)
+    taken = name_taken(record, facts.run_name, fingerprint, in_trash=in_trash, broke_off=broke_off)
     if taken := taken or archived_elsewhere(facts.elsewhere, fingerprint):
         return false(NAME_TAKEN, taken)
     if changed := _changed(facts, source, record):

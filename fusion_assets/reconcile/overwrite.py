@@ -33,7 +33,24 @@ RELEASE_BEGUN_FIELD = "release_begun_at"
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_trash: bool) -> str | None:
+def release_broke_off(record: Record | None, listing: Listing, copy: CopyFacts | None) -> bool:
+    """Whether a release was begun, and killed before it moved a file: all that was proven is still at the source.
+
+    Args:
+        record: The ledger's record of the study.
+        listing: The study at the source.
+        copy: Its copy on the NAS; None when there is none.
+    """
+    if record is None or RELEASE_BEGUN_FIELD not in record.extra or copy is None or copy.checksums is None:
+        return False
+    checksums = copy.checksums
+    proven = tuple(entry for entry in listing.files if entry.path in checksums)
+    return Listing(listing.name, proven).fingerprint() == record.extra.get(FINGERPRINT_FIELD)
+
+
+def name_taken(
+    record: Record | None, run_name: str, fingerprint: str, *, in_trash: bool, broke_off: bool = False
+) -> str | None:
     """Why a study at the source must not be written over what is archived under its name; None if it may.
 
     Once a source was released, its copies are the only ones: a study that turns up under the same name is another one,
@@ -44,6 +61,7 @@ def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_tra
         run_name: The study at the source.
         fingerprint: Of its listing.
         in_trash: Whether a study of that name is in the trash, too: half deleted, its only copies may be the archived.
+        broke_off: What `release_broke_off` says: then it is the archived one, and has gained files since.
     """
     if record and record.extra.get(FINGERPRINT_FIELD) == fingerprint:
         return None
@@ -54,7 +72,7 @@ def name_taken(record: Record | None, run_name: str, fingerprint: str, *, in_tra
         )
     if record is None:
         return None
-    if record.was_released or RELEASE_BEGUN_FIELD in record.extra:
+    if record.was_released or (RELEASE_BEGUN_FIELD in record.extra and not broke_off):
         return (
             f"a study of this name was archived and released {spoken(record.source_deleted_at)}, and this is another"
             " | hint: rename it; the archived one is never overwritten"

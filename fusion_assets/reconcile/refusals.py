@@ -15,11 +15,13 @@ from fusion_assets.reconcile.lab import (
 )
 from fusion_assets.reconcile.observe import read_copy
 from fusion_assets.reconcile.overwrite import (
+    RELEASE_BEGUN_FIELD,
     archived_elsewhere,
     last_proven,
     name_taken,
     proven_otherwise,
     recorded_elsewhere,
+    release_broke_off,
     source_changed,
     trash_changed,
 )
@@ -43,7 +45,8 @@ def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
     view = lab.ledger.read()
     record = view.records.get(backup_name)
     in_trash = run_name in trashed_studies(lab)
-    taken = name_taken(record, run_name, fingerprint, in_trash=in_trash)
+    broke_off = _release_broke_off(lab, record, listing)
+    taken = name_taken(record, run_name, fingerprint, in_trash=in_trash, broke_off=broke_off)
     if taken := taken or archived_elsewhere(_elsewhere(view, run_name, backup_name), fingerprint):
         raise InvalidStudyError(taken)
     proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
@@ -51,8 +54,14 @@ def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
         raise InvalidStudyError(changed)
     if twins := find_twins(lab, run_name):
         raise InvalidStudyError(
-            f"it would become one with {', '.join(twins)} at the destinations | hint: rename one of them"
+            f"it would become one with {', '.join(twins)} at the destinations | hint: rename it, or give it an alias"
         )
+
+
+def _release_broke_off(lab: Lab, record: Record | None, listing: Listing) -> bool:
+    if record is None or RELEASE_BEGUN_FIELD not in record.extra:
+        return False  # as it nearly always is: no need to look at the copy
+    return release_broke_off(record, listing, read_copy(lab, record.backup_name))
 
 
 def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:
@@ -81,10 +90,11 @@ def _elsewhere(view: LedgerView, run_name: str, backup_name: str) -> Record | No
 
 
 def find_twins(lab: Lab, run_name: str) -> list[str]:
-    """The studies at the source that would become one with this one at the destinations, by alias or by case.
+    """The studies that would become one with this one at the destinations, by alias or by case.
 
     Args:
         lab: The lab.
         run_name: The study.
     """
-    return twins_of(lab, source_studies(tuple(lab.source.list()))).get(run_name, [])
+    recorded = lab.ledger.read().records.values()
+    return twins_of(lab, source_studies(tuple(lab.source.list())), recorded).get(run_name, [])

@@ -117,7 +117,9 @@ def release_source(storage: Storage, run_name: str, listing: Listing) -> Release
     trashed = f"{TRASH}/{run_name}@{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     storage.make_directory(TRASH)
     storage.rename(run_name, trashed)
-    changed = changed_between(read_listing(storage, trashed), listing)
+    found = read_listing(storage, trashed)
+    # What is no data is not compared: a link or a *.partial that came since would be left in the trash for ever.
+    changed = [*changed_between(found, listing), *found.unarchived]
     if changed:
         storage.rename(trashed, run_name)
         raise GateError(run_name, {"SourceStill": f"changed at the last moment: {', '.join(changed[:3])}"})
@@ -135,12 +137,12 @@ def finish_release(storage: Storage, run_name: str, trashed: str, proven: Mappin
         proven: The files of the NAS copy by path; only what equals them in size and mtime is removed.
 
     Raises:
-        GateError: Something in the trash is not in the proven copy; it is kept.
+        GateError: Something in the trash is not in the proven copy, a link or a ``*.partial``, say; all of it is kept.
         ResourceError: The source refused.
     """
     listing = read_listing(storage, trashed)
     unproven = [e.path for e in listing.files if e.path not in proven or not same_file(e, proven[e.path])]
-    if unproven:
+    if unproven := [*unproven, *listing.unarchived]:
         raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}, not proven: {', '.join(unproven[:3])}{WAY_OUT}"})
     _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)

@@ -82,7 +82,7 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
         by_run_name=by_run_name,
         at_source=frozenset(at_source),
-        twins=twins_of(lab, at_source),
+        twins=twins_of(lab, at_source, view.records.values()),
         trashed=trashed_studies(lab),
         on_truenas=on_truenas,
         on_s3=on_s3,
@@ -145,16 +145,29 @@ def _is_gone(around: Surroundings, backup_name: str, record: Record) -> bool:
     return all(not isinstance(place, Unseen) and backup_name not in place for place in places)
 
 
-def twins_of(lab: Lab, names: Iterable[str]) -> dict[str, list[str]]:
-    """Studies that would become one at the destinations, each with the others: one would overwrite the other."""
-    groups: defaultdict[str, list[str]] = defaultdict(list)
+def twins_of(lab: Lab, names: Iterable[str], recorded: Iterable[Record] = ()) -> dict[str, list[str]]:
+    """Studies that would become one at the destinations, each with the others: one would overwrite the other.
+
+    Names that differ only by case are one wherever that is not told apart: over SMB, and where a study is restored to
+    Windows. Also on a NAS that tells them apart, for it may be another one tomorrow.
+
+    Args:
+        lab: The lab.
+        names: The studies at the source.
+        recorded: What the ledger has; of a study that failed validation nothing was ever written.
+    """
+    archived = {r.backup_name for r in recorded if r.status is not Status.FAILED_VALIDATION}
+    here: defaultdict[str, list[str]] = defaultdict(list)
+    there: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[lab.config.backup_name(name).casefold()].append(name)
+        here[lab.config.backup_name(name).casefold()].append(name)
+    for backup_name in archived:
+        there[backup_name.casefold()].append(backup_name)
     return {
-        name: [other for other in sorted(group) if other != name]
-        for group in groups.values()
-        if len(group) > 1
+        name: sorted(twins)
+        for key, group in here.items()
         for name in group
+        if (twins := {*group} - {name} | {*there[key]} - {lab.config.backup_name(name)})
     }
 
 

@@ -207,7 +207,7 @@ def with_clash(report: StudyReport, twins: list[str]) -> StudyReport:
         "R1",
         report.study,
         f"is the same name as {others} wherever upper and lower case are not told apart",
-        "rename one of them; a restore onto Windows would mix them up",
+        "rename this one, or give it an alias in config.toml; a restore onto Windows would mix them up",
     )
     return StudyReport(
         study=report.study,

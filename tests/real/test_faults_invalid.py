@@ -84,6 +84,29 @@ def test_a_record_whose_times_are_out_of_order_is_not_written_and_the_source_kep
     assert_completed(lab)
 
 
+@pytest.mark.parametrize("way_out", ["a new name", "an alias"])
+def test_a_study_whose_name_differs_only_by_case_from_an_archived_one_is_refused_until_it_has_another(
+    lab: SmallLab, way_out: str
+) -> None:
+    assert not lab.apply().failed
+    twin, other = "20260105_WW_HCC_RUN1", "20260105_WW_HCC_run1b"
+    lab.add_study(twin)
+    for _ in range(2):
+        assert f"is the same name as '{STUDY}' wherever upper and lower case" in lab.apply().errors
+    assert STUDY in lab.run_assets("truenas_copy", "s3_archive", study=twin)
+    assert not (lab.nas / twin).exists()
+    if way_out == "an alias":
+        lab.config.write_text(f"{lab.config.read_text()}[alias]\n'{twin}' = '{other}'\n")
+        assert not lab.apply().failed
+        assert (lab.nas / other / lab.path_of(".xpd", twin)).is_file()
+    assert_nothing_lost_of_first(lab)
+
+
+def assert_nothing_lost_of_first(lab: SmallLab) -> None:
+    lab.originals = {at: data for at, data in lab.originals.items() if at[0] == STUDY}
+    assert_completed(lab)
+
+
 def test_a_complete_record_that_breaks_the_ledgers_schema_releases_nothing(lab: SmallLab) -> None:
     lab.write_config(delete_source=False)
     assert not lab.apply().failed

@@ -24,6 +24,7 @@ from fusion_assets.reconcile.overwrite import (
     RELEASE_BEGUN_FIELD,
     last_proven,
     name_taken,
+    release_broke_off,
 )
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Desired, ObservedStudy, Verdict, plan_study
 from fusion_assets.standard.listing import Listing
@@ -220,3 +221,25 @@ def test_a_record_without_a_fingerprint_is_compared_file_by_file() -> None:
     assert not refused(facts(proven, {**proven, "c.bin": entry("c.bin")}, record=adopted, last_proven=adopted))
     source = {**proven, "b.bin": touched(proven["b.bin"])}
     assert refused(facts(proven, source, record=adopted, last_proven=adopted))
+
+
+@given(proven_files, gains)
+def test_a_release_killed_before_it_moved_a_file_does_not_make_another_study_of_one_that_gained_files(
+    proven: Files, gained: Files
+) -> None:
+    begun = complete(proven, extra={**complete(proven).extra, RELEASE_BEGUN_FIELD: NOW.isoformat()})
+    study = facts(proven, {**proven, **gained}, record=begun, last_proven=begun)
+    assert judged(study).conditions[Name.VALIDATED].is_true
+
+
+@given(proven_files, proven_files)
+def test_a_study_that_came_after_a_release_was_finished_is_another_one_unless_it_has_every_file_as_it_was(
+    proven: Files, other: Files
+) -> None:
+    begun = complete(proven, extra={**complete(proven).extra, RELEASE_BEGUN_FIELD: NOW.isoformat()})
+    study = facts(proven, other, record=begun, last_proven=begun)
+    same = proven.items() <= other.items()
+    assert isinstance(study.source, SourceFacts)
+    assert isinstance(study.copy, CopyFacts)
+    assert release_broke_off(begun, study.source.listing, study.copy) is same
+    assert judged(study).conditions[Name.VALIDATED].is_true is same

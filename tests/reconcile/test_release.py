@@ -86,6 +86,42 @@ def test_a_study_that_changed_after_the_gates_were_asked_is_put_back_whole(stora
     assert list((disk / TRASH).iterdir()) == []
 
 
+def leave(kind: str, at: Path) -> str:
+    """What no copy holds: a link, or what another program has not finished."""
+    if kind == "link":
+        (at / "link").symlink_to("/etc/hostname")
+    else:
+        (at / "x.partial").write_bytes(b"acquired data")
+    return "link" if kind == "link" else "x.partial"
+
+
+@pytest.mark.parametrize("kind", ["link", "partial"])
+def test_a_link_or_an_unfinished_file_that_came_after_the_gates_were_asked_brings_the_study_back(storage, disk, kind):
+    listing = read_listing(storage, STUDY)
+    stray = leave(kind, disk / STUDY)
+    with pytest.raises(GateError, match=f"changed at the last moment: {stray}"):
+        release_source(storage, STUDY, listing)
+    assert (disk / STUDY / stray).exists()
+    assert list((disk / TRASH).iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "partial"])
+def test_a_link_or_an_unfinished_file_in_the_trash_is_named_with_a_way_out_before_anything_is_removed(
+    storage, disk, kind
+):
+    proven = {entry.path: entry for entry in read_listing(storage, STUDY).files}
+    path = f"{TRASH}/{STUDY}@20260301T000000000000"
+    storage.make_directory(TRASH)
+    storage.rename(STUDY, path)
+    stray = leave(kind, disk / path)
+    with pytest.raises(GateError, match=f"not proven: {stray} .*move them out"):
+        finish_release(storage, STUDY, path, proven)
+    assert FILES.items() <= files_below(disk / path).items()
+    (disk / path / stray).unlink()
+    finish_release(storage, STUDY, path, proven)
+    assert list((disk / TRASH).iterdir()) == []
+
+
 def test_a_study_that_changed_is_not_put_back_over_a_new_one_of_its_name(storage, disk):
     listing = read_listing(storage, STUDY)
     (disk / STUDY / "late.bin").write_bytes(b"one more frame")

@@ -336,6 +336,20 @@ def test_a_released_study_that_came_back_to_the_source_is_not_released_any_more(
     assert not done.record.was_released
 
 
+def test_a_release_killed_before_it_moved_the_study_does_not_stop_a_file_it_gained_since(complete, lab, monkeypatch):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(releasing, "release_source", kill)
+        with pytest.raises(KeyboardInterrupt):
+            releasing.release(complete, STUDY, {})
+    lab.write(f"{STUDY}/Scan1/.temp/late.bin", b"one more frame")
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(lab)
+
+
 def test_a_release_killed_before_it_was_recorded_is_recorded_by_the_next_look(complete, lab, monkeypatch):
     with monkeypatch.context() as killed:
         killed.setattr(releasing, "release_source", then_killed(releasing.release_source))
