@@ -113,7 +113,7 @@ class LocalStorage:
         prefix = f"{path}/" if path else ""
         with self._doing("list", path), _scan(self._full(path), follow=not path) as entries:
             found = [entry_of(prefix + entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
-        found.sort(key=lambda entry: entry.path)
+        found.sort()  # by path: no two entries of a directory have the same
         return found
 
     def walk(self, path: str = "") -> Iterator[Entry]:

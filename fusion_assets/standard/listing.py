@@ -8,8 +8,7 @@ judging the names (that is `rules`), and reading what is in the files (that is t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from resources.storage import PARTIAL_SUFFIX, Entry, Storage
 
@@ -33,28 +32,27 @@ class Listing:
     Attributes:
         name: The study's directory name.
         entries: Everything below the study, paths relative to the study, POSIX-style; links named, not followed.
+        files: The regular files that are data, in the listing's order: what is copied, archived, counted and proven.
     """
 
     name: str
     entries: tuple[Entry, ...]
+    files: tuple[Entry, ...] = field(init=False, repr=False, compare=False)
 
-    def _data(self) -> Iterator[Entry]:
-        return (entry for entry in self.entries if entry.kind == "file" and not is_own_file(entry.path))
-
-    @property
-    def files(self) -> tuple[Entry, ...]:
-        """The regular files that are data, in the listing's order: what is copied, archived, counted and proven."""
-        return tuple(self._data())
+    def __post_init__(self) -> None:
+        # Sorted out once: of half a million entries each is asked for its kind and name seven times otherwise.
+        files = (entry for entry in self.entries if entry.kind == "file" and not is_own_file(entry.path))
+        object.__setattr__(self, "files", tuple(files))
 
     @property
     def file_count(self) -> int:
         """How many data files there are."""
-        return sum(1 for _ in self._data())
+        return len(self.files)
 
     @property
     def total_bytes(self) -> int:
         """The bytes of all data files together."""
-        return sum(entry.size for entry in self._data())
+        return sum(entry.size for entry in self.files)
 
     @property
     def newest_mtime_ns(self) -> int:
@@ -62,7 +60,7 @@ class Listing:
 
         Directories do not count: taking our own lock in a study already changes the time of its directory.
         """
-        return max((entry.mtime_ns for entry in self._data()), default=0)
+        return max((entry.mtime_ns for entry in self.files), default=0)
 
     @property
     def unarchived(self) -> tuple[str, ...]:
@@ -88,7 +86,7 @@ class Listing:
             Hex SHA-256 over the sorted (path, size, mtime_ns) of `files`; no clock, order or process enters it.
         """
         digest = hashlib.sha256()
-        for path, size, mtime_ns in sorted((entry.path, entry.size, entry.mtime_ns) for entry in self._data()):
+        for path, size, mtime_ns in sorted((entry.path, entry.size, entry.mtime_ns) for entry in self.files):
             # NUL ends each field because no storage allows it in a name; a name may be any bytes, hence surrogatepass.
             digest.update(f"{path}\0{size}\0{mtime_ns}\0".encode(errors="surrogatepass"))
         return digest.hexdigest()
@@ -108,5 +106,10 @@ def read_listing(storage: Storage, study: str) -> Listing:
         ResourceError: The listing failed. A failed listing is never an empty one.
     """
     prefix = f"{study}/"
-    entries = tuple(replace(entry, path=entry.path.removeprefix(prefix)) for entry in storage.walk(study))
+    start = len(prefix)
+    # `dataclasses.replace` takes four times as long, and this is done for every file of a lab.
+    entries = tuple(
+        Entry(entry.path[start:], entry.kind, entry.size, entry.mtime_ns, entry.file_id)
+        for entry in storage.walk(study)
+    )
     return Listing(name=study.rpartition("/")[2], entries=entries)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
@@ -22,7 +21,7 @@ def list_held(nas: Storage, backup_name: str) -> dict[str, Entry]:
     """What is in the copy's directory, by path relative to it; empty if there is none yet."""
     prefix = f"{backup_name}/"
     try:
-        entries = [replace(entry, path=entry.path.removeprefix(prefix)) for entry in nas.walk(backup_name)]
+        entries = [entry._replace(path=entry.path.removeprefix(prefix)) for entry in nas.walk(backup_name)]
     except NotFoundError:
         return {}
     return {entry.path: entry for entry in entries}

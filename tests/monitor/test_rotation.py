@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,7 +185,7 @@ def test_where_files_have_no_numbers_they_are_known_by_their_bytes(
 
 
 def _without_number(entry_of):
-    return lambda path, status: replace(entry_of(path, status), file_id=0)
+    return lambda path, status: entry_of(path, status)._replace(file_id=0)
 
 
 STEPS = st.lists(

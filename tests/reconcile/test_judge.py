@@ -158,12 +158,12 @@ def test_a_file_missing_on_the_nas_is_noticed() -> None:
 
 
 def test_a_truncated_file_on_the_nas_is_noticed() -> None:
-    files = {**COPY.files, FILES[1].path: replace(FILES[1], size=999)}
+    files = {**COPY.files, FILES[1].path: FILES[1]._replace(size=999)}
     assert reason(Name.ON_TRUENAS, copy=replace(COPY, files=files)) == (Status.FALSE, "FilesDiffer")
 
 
 def test_a_copy_truncated_after_the_release_is_noticed_by_its_recorded_size() -> None:
-    files = {**COPY.files, FILES[1].path: replace(FILES[1], size=999)}
+    files = {**COPY.files, FILES[1].path: FILES[1]._replace(size=999)}
     found = reason(Name.ON_TRUENAS, source=None, copy=replace(COPY, files=files))
     assert found == (Status.FALSE, "SizesDiffer")
 
@@ -174,7 +174,7 @@ def test_a_study_that_grew_after_it_was_copied_is_copied_again() -> None:
 
 
 def test_times_that_smb_keeps_to_100_ns_are_not_a_change() -> None:
-    files = {path: replace(entry, mtime_ns=entry.mtime_ns - 99) for path, entry in COPY.files.items()}
+    files = {path: entry._replace(mtime_ns=entry.mtime_ns - 99) for path, entry in COPY.files.items()}
     assert reason(Name.ON_TRUENAS, copy=replace(COPY, files=files))[0] is Status.TRUE
 
 
@@ -251,7 +251,7 @@ def test_objects_nobody_knows_are_not_overwritten_but_those_of_a_lost_copy_are_c
 def test_a_copy_is_compared_with_what_lies_in_the_trash() -> None:
     trash = {"source": None, "trash": SOURCE.listing}
     assert reason(Name.ON_TRUENAS, **trash) == (Status.TRUE, "Copied")
-    cut = {**COPY.files, FILES[0].path: replace(FILES[0], size=3)}
+    cut = {**COPY.files, FILES[0].path: FILES[0]._replace(size=3)}
     assert reason(Name.ON_TRUENAS, **trash, copy=replace(COPY, files=cut)) == (Status.FALSE, "FilesDiffer")
 
 
@@ -263,7 +263,7 @@ def test_a_study_is_not_archived_over_one_of_its_name_that_lies_half_deleted_in_
 
 
 def test_a_file_that_changed_in_the_trash_is_said_to_have_and_nothing_is_copied_from_there() -> None:
-    files = (replace(FILES[0], size=11), FILES[1])
+    files = (FILES[0]._replace(size=11), FILES[1])
     facts = {"source": None, "trash": Listing(f"{STUDY}@20260301", files), "last_proven": RECORD}
     study = judged(**facts)
     condition = study.conditions[Name.VALIDATED]
@@ -276,7 +276,7 @@ def test_a_file_that_changed_in_the_trash_is_said_to_have_and_nothing_is_copied_
 
 
 def test_damage_on_the_nas_is_not_taken_for_a_change_in_the_trash() -> None:
-    cut = {**COPY.files, FILES[0].path: replace(FILES[0], size=3)}
+    cut = {**COPY.files, FILES[0].path: FILES[0]._replace(size=3)}
     facts = {"source": None, "trash": SOURCE.listing, "copy": replace(COPY, files=cut), "last_proven": RECORD}
     assert reason(Name.VALIDATED, **facts)[0] is Status.TRUE
     assert Step.TRUENAS_COPY in plan_study(Desired(delete_source=True), judged(**facts)).actions

@@ -52,11 +52,11 @@ gains = st.dictionaries(paths.map(lambda path: f"new/{path}"), st.integers(0, 9)
 
 
 def resized(one: Entry) -> Entry:
-    return replace(one, size=one.size + 1)
+    return one._replace(size=one.size + 1)
 
 
 def touched(one: Entry) -> Entry:
-    return replace(one, mtime_ns=one.mtime_ns + 10**9)
+    return one._replace(mtime_ns=one.mtime_ns + 10**9)
 
 
 def complete(proven: Files, **changes: object) -> Record:
@@ -182,7 +182,7 @@ def test_the_name_of_a_study_stays_taken_while_its_backup_is_repaired_or_its_rel
 
 def test_damage_is_told_at_once_and_not_when_the_study_is_idle_again() -> None:
     proven = {"a.bin": entry("a.bin")}
-    source = {"a.bin": replace(proven["a.bin"], mtime_ns=int(NOW.timestamp()) * 10**9)}
+    source = {"a.bin": proven["a.bin"]._replace(mtime_ns=int(NOW.timestamp()) * 10**9)}
     study = judged(facts(proven, source))
     assert not study.conditions[Name.IDLE].is_true
     assert plan_study(Desired(delete_source=True), study).verdict is Verdict.FAILED

@@ -174,9 +174,9 @@ def test_nothing_is_removed_from_the_trash_while_one_file_of_it_is_not_in_the_pr
     if unlike == "missing":
         del proven["a.xpd"]
     elif unlike == "size":
-        proven["a.xpd"] = replace(proven["a.xpd"], size=99)
+        proven["a.xpd"] = proven["a.xpd"]._replace(size=99)
     else:
-        proven["a.xpd"] = replace(proven["a.xpd"], mtime_ns=0)
+        proven["a.xpd"] = proven["a.xpd"]._replace(mtime_ns=0)
     path = f"{TRASH}/{STUDY}@20260301T000000000000"
     storage.make_directory(TRASH)
     storage.rename(STUDY, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -81,9 +80,9 @@ def test_a_fingerprint_changes_with_every_name_size_and_time_of_a_data_file(list
     changed = data.draw(
         st.sampled_from(
             [
-                replace(entry, size=entry.size + 1),
-                replace(entry, mtime_ns=entry.mtime_ns + 1),
-                replace(entry, path=f"{entry.path}x"),
+                entry._replace(size=entry.size + 1),
+                entry._replace(mtime_ns=entry.mtime_ns + 1),
+                entry._replace(path=f"{entry.path}x"),
             ]
         )
     )
