@@ -16,6 +16,9 @@ from fusion_assets.reconcile.lab import Lab
 
 Result = Literal["evicted", "kept", "failed"]
 
+# What fails one study after the other is no study's fault: S3 is away, say, and each would be waited for in turn.
+_MOST_FAILURES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -114,6 +117,8 @@ def clean(
             remaining[copy.run_name] = replace(copy, kept=outcome.message or outcome.result)
         if outcome.space_held and not despite_snapshots:
             stopped = f"{outcome.study}: {outcome.message}"
+        elif all(each.result == "failed" for each in outcomes[-_MOST_FAILURES:]) and len(outcomes) >= _MOST_FAILURES:
+            stopped = f"{_MOST_FAILURES} studies in a row failed, the last one because {outcome.message}"
     space = lab.truenas.space()
     missing = missing_bytes(space, bounds.free_threshold_pct)
     return Cleaned(tuple(outcomes), space.free, missing, stopped, left_out)

@@ -19,7 +19,7 @@ from fusion_assets.eviction.trash import put_right, remove_copy
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.conditions import Condition, Unseen, false
 from fusion_assets.reconcile.entries import append
-from fusion_assets.reconcile.lab import TRASH, Lab, check_truenas
+from fusion_assets.reconcile.lab import TRASH, Lab, check_truenas, is_directory
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.locks import cleanup_lock
 from fusion_assets.reconcile.release import changed_between
@@ -37,7 +37,7 @@ PAUSES = (0.2, 0.8, 1.0, 2.0, 4.0, 8.0, 14.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """What an eviction removed from the NAS.
+    """What an eviction removed from the NAS; nothing, where the copy had been evicted already.
 
     Attributes:
         file_count: Files removed by this run.
@@ -127,7 +127,13 @@ class _Eviction:
             if done := put_right(lab, self.backup_name, self.clock(), self.log):
                 keep_reserve(lab.truenas)
                 return Evicted(done.file_count, done.total_bytes, None, None, None, done.left)
-            return self._evict()
+            return self._evict() if self._is_there() else Evicted(0, 0, None, None, None)
+
+    def _is_there(self) -> bool:
+        """Whether there is anything to evict: a run that was killed at its very end is asked for once more."""
+        record = self.lab.ledger.read().records.get(self.backup_name)
+        is_evicted = record is not None and telling.told(record) is not None
+        return not is_evicted or is_directory(self.lab.truenas, self.backup_name)
 
     def _evict(self) -> Evicted:
         lab, config = self.lab, self.lab.config
@@ -149,7 +155,18 @@ class _Eviction:
         if problems:
             take_back(lab, record, problems)
             raise KeptError(self.run_name, gates)
+        self._refuse_open(listing, gates)
         return self._delete(record, listing, sidecar, gates)
+
+    def _refuse_open(self, listing: Listing, gates: Mapping[Gate, Condition]) -> None:
+        """Keep a copy of which somebody views an image: over SMB its removal would break off at that file."""
+        for entry in listing.files:
+            held = self.lab.truenas.is_held_open(f"{self.backup_name}/{entry.path}")
+            if held is None:
+                return  # here that cannot be asked, and does not matter
+            if held:
+                why = f"another program has {entry.path} open"
+                raise KeptError(self.run_name, {**gates, Gate.UNLOCKED: false("InUse", why)})
 
     def _delete(self, record: Record, listing: Listing, sidecar: bytes, gates: Mapping[Gate, Condition]) -> Evicted:
         nas, before, begun_at = self.lab.truenas, self.lab.truenas.space(), self.clock()

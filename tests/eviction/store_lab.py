@@ -18,6 +18,7 @@ from fusion_assets.eviction.evict import Evicted, evict
 from fusion_assets.eviction.pins import Pin, add_pin
 from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.lab import TRASH, Lab
+from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.releasing import release
 from fusion_assets.reconcile.reserve import keep_reserve
 from fusion_assets.standard.listing import SIDECAR_NAME
@@ -83,11 +84,14 @@ class StoreLab:
 
     def archive(self, *studies: str, kib: int = 64, released: bool = True) -> None:
         """Archive studies, one after the other, and release them: the first is the oldest backup."""
-        self.volume.total = 10 * 1024**3
         for study in studies:
             self.small.add_study(study)
             self.small.write(f"{study}/Scan1/.temp/big.bin", bytes([len(study) % 251]) * (kib * 1024), study)
             archive(self, study, released=released)
+
+    def archive_written(self, study: str) -> None:
+        """Archive a study as it was written, and release it."""
+        archive(self, study)
 
     def pin(self, study: str, reason: str = "reviewers ask", **fields: Any) -> None:
         from datetime import UTC, datetime
@@ -137,7 +141,8 @@ class StoreLab:
 
 def archive(lab: StoreLab, study: str, *, released: bool = True) -> None:
     """Archive one study without Dagster."""
-    with lab.opened() as opened:
+    lab.volume.total = 10 * 1024**3
+    with lab.opened() as opened, locked(opened, study):
         steps.transfer(opened, study, copying=True, archiving=True, options=_OPTIONS, progress=lambda _: None)
         steps.record_entry(opened, study)
         if released:
