@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from fusion_assets.config import Config
 from fusion_assets.notify.grouping import grouped
-from fusion_assets.notify.letter import Message
+from fusion_assets.notify.letter import Message, counted
 from fusion_assets.notify.memory import Memory
 from fusion_assets.notify.origin import here
 from fusion_assets.notify.own_errors import damaged_mailbox_message, unwritten_message
@@ -334,7 +334,8 @@ class Mailbox:
         elif refused:
             why = f"{refused} (tried again once a day)"
         elif trouble:
-            why = f"{trouble.said} (tried {trouble.tries} times; again after {trouble.retry_at:%Y-%m-%d %H:%M} UTC)"
+            again = f"again after {trouble.retry_at:%Y-%m-%d %H:%M} UTC"
+            why = f"{trouble.said} (tried {counted(trouble.tries, 'time')}; {again})"
         elif sent and not mail.on_its_way:
             after = sent + timedelta(seconds=min(cooldown_seconds(self._config, mail.event), _A_YEAR))
             why = f"a mail of this event went out at {sent:%H:%M}; more are gathered until {after:%Y-%m-%d %H:%M} UTC"

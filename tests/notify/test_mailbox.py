@@ -151,6 +151,15 @@ def test_a_server_that_is_down_is_asked_less_and_less_often(tmp_path: Path) -> N
     assert tries == [1, 3, 7, 15, 31, 63, 123, 183]
 
 
+def test_a_server_that_is_down_is_asked_once_in_a_round_however_many_mails_wait(tmp_path: Path) -> None:
+    lab = MailLab(tmp_path, free_port())
+    for event in (Event.CHECK_FAILED, Event.DIGEST, Event.HEARTBEAT):
+        lab.post("s1:" + event, event=event)
+    assert "(tried 1 time;" in lab.mailbox.waiting()[0].why
+    lab.mailbox.deliver(at_once=True)
+    assert "(tried 2 times;" in lab.mailbox.waiting()[0].why
+
+
 def test_a_mail_one_server_refuses_for_good_holds_up_no_other_and_is_tried_daily(tmp_path: Path, inbox: Inbox) -> None:
     lab = MailLab(tmp_path, inbox.port)
     inbox.data_reply = "554 looks like spam"
@@ -207,9 +216,14 @@ def test_a_file_of_typing_errors_does_not_mean_that_nobody_wants_to_know(tmp_pat
     posted = lab.post("s1")
     assert posted.fate is Fate.WAITING
     assert any("'ops at lab' is not a mail address" in problem for problem in posted.problems)
+    for name in ("s2", "s3", "s4"):
+        lab.post(name)
     (tmp_path / "recipients" / "default.txt").write_text("ops@lab.example\n")
     lab.mailbox.deliver()
     assert subjects(inbox) == ["s1"]
+    lab.clock.turn(hours=1)
+    lab.mailbox.deliver()
+    assert subjects(inbox) == ["s1", "s2, and 2 more"]
 
 
 def test_switched_off_means_no_mail_and_no_file(tmp_path: Path, inbox: Inbox) -> None:
