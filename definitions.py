@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from fusion_assets.config import Config, SmbSection, load_config
+from fusion_assets.notify.log_mail import install_log_mail
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.studies.assets import LogProgress, ProgressFactory, build_study_assets
 from fusion_assets.studies.commands import build_command_jobs
@@ -126,5 +127,7 @@ def _server(section: SmbSection) -> SmbServerResource:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What ``workspace.yaml`` loads."""
-    return build_defs()
+    """What ``workspace.yaml`` loads; from then on, warnings of our own code are mailed."""
+    config = load_config()
+    install_log_mail(config)
+    return build_defs(config)

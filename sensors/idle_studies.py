@@ -69,8 +69,8 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
         )
         _write_down(config, plans, decisions, now)
         tell_of_stuck(config, mailbox, plans, now)
-        for study, why in decisions.held_back.items():
-            context.log.info(f"{study}: {why}")
+        if decisions.launches and decisions.held_back:  # else the same words are the reason of the skip
+            context.log.info(_why_not(decisions))
         new = _unknown_partitions(context.instance, observed, decisions)
         return dg.SensorResult(
             run_requests=[_request(launch, observed.seen.memory) for launch in decisions.launches],
@@ -127,8 +127,13 @@ def _write_down(config: Config, plans: Iterable[StudyPlan], decisions: Decisions
 
 
 def _why_nothing(plans: tuple[StudyPlan, ...], decisions: Decisions) -> str:
-    if not decisions.held_back:
-        return f"all {len(plans)} studies that were looked at are in their declared state"
+    if decisions.held_back:
+        return _why_not(decisions)
+    return f"all {len(plans)} studies that were looked at are in their declared state"
+
+
+def _why_not(decisions: Decisions) -> str:
+    """A few of them: thousands of lines at every tick would fill the disk; `fusion explain` tells of each."""
     listed = [f"{study}: {why}" for study, why in sorted(decisions.held_back.items())[:_SHOWN]]
     more = len(decisions.held_back) - len(listed)
     return "\n".join([*listed, *([f"and {more} more; `fusion plan` shows them all"] if more else [])])
