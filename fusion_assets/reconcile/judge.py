@@ -33,6 +33,7 @@ from fusion_assets.reconcile.plan import (
     LOCKED,
     NAME_TAKEN,
     NOT_MIRRORED,
+    NOT_RECORDED,
     PROVEN,
     SIDECAR_LOST,
     SOURCE_CHANGED,
@@ -265,7 +266,7 @@ def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
     if isinstance(record, Unseen):
         return unknown("LedgerUnseen", record.why)
     if record is None:
-        return false("NotRecorded")
+        return false(NOT_RECORDED)
     if record.status is not Status.COMPLETE:
         return _not_complete(record)
     if differs := _differs_from_copy(record, facts.copy, source):

@@ -42,6 +42,7 @@ LOCKED = "Locked"  # somebody is at work on it: wait, do not worry
 # Not recorded as complete, though all that a complete record says was proven: only writing it down is missing.
 PROVEN = "Proven"
 NOT_MIRRORED = "NotMirrored"
+NOT_RECORDED = "NotRecorded"  # the ledger knows nothing of it
 COPY_PROVEN = "CopyProven"  # not complete, but of the copy on the NAS the ledger says that it was proven
 # The ledger says already that this very state of the study is invalid: there is nothing to add until it changes.
 KNOWN_INVALID = "KnownInvalid"
@@ -220,8 +221,11 @@ def _archive_steps(observed: ObservedStudy) -> tuple[Step, ...]:
 
 def _proof_steps(observed: ObservedStudy) -> tuple[Step, ...]:
     """Both copies are there, but nothing says that they were proven: the ledger was lost, or a run was killed."""
-    again = (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
-    return (Step.VALIDATED, Step.TRUENAS_COPY, *again) if observed.at_source else again
+    in_trash = observed.conditions[Name.SOURCE_RELEASED].reason == IN_TRASH
+    # Without a record nothing says that what lies in the trash is what was archived.
+    if observed.at_source or (in_trash and observed.conditions[Name.RECORDED].reason != NOT_RECORDED):
+        return _copy_steps(observed)
+    return (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
 
 
 def _may_release(desired: Desired, conditions: Conditions) -> bool:

@@ -6,9 +6,11 @@ the gates' rules and the deletion itself (`release`).
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fusion_assets.integrity.structure import check_structure
 from fusion_assets.manifest.record import Record, Status
@@ -22,6 +24,7 @@ from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
+    SCRUBBED_FIELD,
     Lab,
     check_places,
     is_at_source,
@@ -31,6 +34,7 @@ from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.overwrite import (
     FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
+    spoken,
 )
 from fusion_assets.reconcile.release import (
     SOURCE_PROVEN,
@@ -44,9 +48,15 @@ from fusion_assets.reconcile.release import (
     release_source,
 )
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
-from fusion_assets.transfer.check import Problem, check_archive, check_source
+from fusion_assets.transfer.check import Problem, check_archive, check_copy, check_source
 from fusion_assets.transfer.errors import ArchiveError
 from fusion_assets.transfer.sidecar import parse_sidecar
+
+# A disk that has just been read rarely rots within days; between archiving and a release that a lab put off, or had to
+# wait for, there may be months. A release that follows the archiving reads nothing again.
+_BELIEVED_FOR = timedelta(days=7)
+_ONE_DAY_AHEAD = timedelta(days=-1)  # the clock of whoever read it may differ
+_LOG_EVERY_SECONDS = 15.0
 
 
 def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] = lambda _: None) -> Released:
@@ -70,6 +80,7 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
     record = _consistent_record(lab, run_name)
     trashed = trashed_studies(lab).get(run_name)
     if trashed and not at_source:
+        record = _with_copy_read(lab, run_name, record, log)
         released = _finish(lab, run_name, record, trashed, log)
     elif record and record.status is Status.COMPLETE and RELEASE_BEGUN_FIELD in record.extra and not at_source:
         released = Released(0, 0)  # an earlier run deleted it, and was killed before it could say so
@@ -86,6 +97,7 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
             raise GateError(run_name, closed)
         _refuse_broken(lab, run_name, listing)
         refuse_one_place(lab, lab.source.list())
+        record = _with_copy_read(lab, run_name, record, log)
         released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
         return released
@@ -108,6 +120,54 @@ def _refuse_broken(lab: Lab, run_name: str, listing: Listing) -> None:
         raise GateError(
             run_name, {"Whole": f"{broken[0]} (and {len(broken) - 1} more)" if broken[1:] else str(broken[0])}
         )
+
+
+def _with_copy_read(lab: Lab, run_name: str, record: Record | None, log: Callable[[str], None]) -> Record | None:
+    """Read the copy on the NAS again, if that was last done long ago; that it was is in the record that comes back.
+
+    It costs reading the NAS, whatever is in it and wherever S3 keeps its objects: those are asked for their checksums.
+    """
+    if record is None or record.status is not Status.COMPLETE:
+        return record  # no gate is open without a complete one
+    now = datetime.now(UTC)
+    if _ONE_DAY_AHEAD <= now - _copy_read_at(record) <= _BELIEVED_FOR:
+        return record
+    log(
+        f"{run_name}: its copy was last read on {spoken(_copy_read_at(record))}; all of it, {record.file_count} files, "
+        f"{record.total_bytes} bytes, is read again on the NAS and compared with the sidecar before the source goes"
+    )
+    problems = check_copy(lab.truenas, record.backup_name, read=_told(run_name, record.total_bytes, log))
+    if problems:
+        take_back(lab, record, problems)
+        raise GateError(run_name, {"CopyRead": "; ".join(str(problem) for problem in problems[:3])})
+    return replace(record, extra={**record.extra, SCRUBBED_FIELD: now.isoformat()})
+
+
+def _copy_read_at(record: Record) -> datetime:
+    """When every byte of the copy was last read: when it was made, or proven again since."""
+    made = record.truenas_verified_at or datetime.min.replace(tzinfo=UTC)
+    try:
+        again = datetime.fromisoformat(str(record.extra.get(SCRUBBED_FIELD)))
+    except ValueError:
+        return made
+    return max(made, again) if again.tzinfo else made
+
+
+def _told(run_name: str, total: int, log: Callable[[str], None]) -> Callable[[int], None]:
+    """Says every 15 s how much was read, so that hours of reading are never an empty log."""
+    guard, begun = threading.Lock(), time.monotonic()
+    done, said = 0, begun
+
+    def read(count: int) -> None:
+        nonlocal done, said
+        with guard:
+            done += count
+            if time.monotonic() - said >= _LOG_EVERY_SECONDS:
+                said = time.monotonic()
+                rate = done / (said - begun) / 1e6
+                log(f"{run_name}: {done} of {total} bytes of its copy read again, {rate:.0f} MB/s")
+
+    return read
 
 
 def _release_source(lab: Lab, run_name: str, record: Record | None, listing: Listing) -> Released:

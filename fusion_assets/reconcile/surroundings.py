@@ -65,7 +65,7 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
     entries = check_places(lab)
     at_source = source_studies(entries)
     if only is None:
-        refuse_one_place(lab, entries)
+        attempt(lambda: refuse_one_place(lab, entries))  # a look may go without; whoever releases must not
         on_truenas = attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
         on_s3 = attempt(lambda: frozenset(lab.bucket.list_directories("")))
     else:

@@ -7,7 +7,7 @@ What does not: repairing anything.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,13 @@ def _read_copy(nas: Storage, backup_name: str) -> _Recorded:
     return _Recorded(sidecar, records.sidecar, known)
 
 
-def check_copy(nas: Storage, backup_name: str) -> list[Problem]:
+def check_copy(nas: Storage, backup_name: str, *, read: Callable[[int], None] = lambda _: None) -> list[Problem]:
     """Read every file of a finished copy and compare it with the sidecar.
+
+    Args:
+        nas: Where the copy is.
+        backup_name: The study's name at the destinations.
+        read: Called with the bytes of each file that was read, by several threads at once.
 
     Returns:
         What is wrong, sorted by path; empty when the copy is good.
@@ -91,6 +96,7 @@ def check_copy(nas: Storage, backup_name: str) -> list[Problem]:
         digests = hash_stored(nas, f"{backup_name}/{proof.path}", proof.size, buffer)
         if digests is None or digests[0] != proof.sha256:
             problems.append(_corrupt(proof.path))
+        read(proof.size)
 
     read_side_by_side("check", copy.proofs.values(), check)
     return sorted(problems, key=lambda problem: problem.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,63 @@ def test_a_released_study_that_came_back_to_the_source_is_not_released_any_more(
     transfer(complete)
     done = steps.record_entry(complete, STUDY)
     assert not done.record.was_released
+
+
+def aged(lab: Lab, *, days: float, **extra: object) -> None:
+    """As if the study had been archived that long ago."""
+    was, ago = latest(lab), timedelta(days=days)
+    times = ("started_at", "truenas_verified_at", "s3_verified_at", "completed_at")
+    lab.ledger.append(
+        replace(was, **{name: getattr(was, name) - ago for name in times}, extra={**was.extra, **extra})  # type: ignore[arg-type]
+    )
+
+
+def test_a_copy_that_rotted_since_it_was_proven_long_ago_is_read_again_before_its_source_goes(complete, lab):
+    aged(complete, days=8)
+    flip_bit(lab.copy / lab.path_of("focus003.bin"))
+    with pytest.raises(GateError, match=r"CopyRead: .*focus003\.bin: its bytes on the NAS"):
+        releasing.release(complete, STUDY, {})
+    assert latest(complete).status is Status.FAILED_TRUENAS
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(lab)
+
+
+def test_a_copy_that_rotted_while_its_study_lay_in_the_trash_for_weeks_keeps_what_is_left_there(
+    complete, lab, monkeypatch
+):
+    def kill(storage, run_name, listing):
+        (lab.source / TRASH).mkdir()
+        storage.rename(run_name, f"{TRASH}/{run_name}@20260301T000000000000")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(releasing, "release_source", kill)
+        with pytest.raises(KeyboardInterrupt):
+            releasing.release(complete, STUDY, {})
+    aged(complete, days=30)
+    flip_bit(lab.copy / lab.path_of("focus003.bin"))
+    with pytest.raises(GateError, match="CopyRead"):
+        releasing.release(complete, STUDY, {})
+    assert any(lab.trashed()[0].rglob("focus003.bin"))
+    done = lab.apply()
+    assert done.failed == 0, done.errors
+    assert_completed(lab)
+
+
+@pytest.mark.parametrize(("days", "scrubbed", "read"), [(1, None, 0), (8, None, 1), (90, 3, 0), (90, 30, 1)])
+def test_a_release_reads_the_copy_again_only_when_nobody_has_for_a_week_and_says_so(
+    complete, lab, days, scrubbed, read
+):
+    extra = {} if scrubbed is None else {"scrubbed_at": (datetime.now(UTC) - timedelta(days=scrubbed)).isoformat()}
+    aged(complete, days=days, **extra)
+    said: list[str] = []
+    releasing.release(complete, STUDY, {}, said.append)
+    assert len([line for line in said if "is read again on the NAS" in line]) == read
+    assert latest(complete).source_deleted_at is not None
+    if read:
+        again = datetime.fromisoformat(latest(complete).extra["scrubbed_at"])
+        assert datetime.now(UTC) - again < timedelta(minutes=5)
 
 
 def test_a_release_killed_before_it_moved_the_study_does_not_stop_a_file_it_gained_since(complete, lab, monkeypatch):
