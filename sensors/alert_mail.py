@@ -18,7 +18,7 @@ from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
-from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG
+from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG, STATE_TAG
 from sensors.ended_runs import CheckFound, EndedRun
 
 _NUMBERS = re.compile(r"\d+")
@@ -39,7 +39,7 @@ def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now
         if run.succeeded
         for cause in (_run_cause(run), *(_check_cause(found, run) for found in run.checks if found.passed))
     )
-    ours = [run for run in runs if not _mails_itself(run)]
+    ours = [run for run in runs if not _mails_itself(run) and not _is_started_again(run)]
     failed = {_run_cause(run): run for run in ours if run.failure and not _went_well_since(run, runs)}
     for event in (Event.CLEANUP_FAILURE, Event.BACKUP_FAILURE):
         _tell_of_failures(config, mailbox, event, {c: run for c, run in failed.items() if _event_of(run) is event}, now)
@@ -92,6 +92,14 @@ def tell_of_silence(config: Config, mailbox: Mailbox, silent: Mapping[str, Stopp
 def _mails_itself(run: EndedRun) -> bool:
     """The command line mails its own failures, also when the calendar started it."""
     return run.tags.get(STARTED_BY_TAG) == BY_COMMAND or MAILED_TAG in run.tags
+
+
+def _is_started_again(run: EndedRun) -> bool:
+    """Whether a sensor sees to it: an upgrade, or a lost host, is no failure of a study.
+
+    Where a crash left a lock, the sensor of idle studies tells; what does not come further, the inventory does.
+    """
+    return STATE_TAG in run.tags and bool(run.failure and run.failure.broken_off)
 
 
 def _is_eviction(run: EndedRun) -> bool:

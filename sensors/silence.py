@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus  # no public name for these two
+from dagster._core.errors import DagsterUserCodeUnreachableError  # no public name for these three
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 
 from fusion_assets.notify.outages import Stopped
 
 # A tick may be late because the one before took its time, or the host was busy.
 _LATE_TICKS = 3
 _LATE_AT_LEAST = timedelta(minutes=10)
+# The code server is being restarted, or a tick took longer than Dagster allows; the next one may go well.
+_UNREACHABLE = DagsterUserCodeUnreachableError.__name__
 
 
 def find_silent(instance: dg.DagsterInstance, expected: Mapping[str, int], now: datetime) -> dict[str, Stopped]:
@@ -38,12 +41,14 @@ def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, n
     if state.status is InstigatorStatus.STOPPED:
         return Stopped(state.name, "it was switched off in the Dagster UI", last_heard)
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    late = max(timedelta(seconds=_LATE_TICKS * seconds), _LATE_AT_LEAST)
     if ticks and ticks[0].is_failure:
         error = ticks[0].error
+        if error and error.cls_name == _UNREACHABLE and last_heard and now - last_heard <= late:
+            return None
         cause = (error.cause or error) if error else None
         why = cause.message.strip().split("\n")[0] if cause else "its last tick failed"
         return Stopped(state.name, why, last_heard)
-    late = max(timedelta(seconds=_LATE_TICKS * seconds), _LATE_AT_LEAST)
     ticked_at = datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else None
     if seconds and ticked_at and now - ticked_at > late:
         return Stopped(state.name, "it has not ticked since", ticked_at)

@@ -5,17 +5,23 @@ What belongs here: reading events. What does not: telling anybody.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from fusion_assets.studies.checks import NONE
 
 _UNKNOWN = "the run failed; see it in the Dagster UI"
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
 _MOST_ROWS = 3
+_INTERRUPTED = "it was interrupted: its services were stopped, or its host"
+_KILLED = "its process was killed, or its host went down"
+# What the code server and the daemon write of a run whose process is gone.
+_GONE = re.compile(r"Run execution process for \S+ (was terminated|unexpectedly exited)|Detected run worker status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +31,12 @@ class Failure:
     Attributes:
         step: The step that failed; empty when the run as a whole did.
         why: In the words of the error itself.
+        broken_off: Whether it was killed or interrupted: nothing is wrong with what it was about.
     """
 
     step: str
     why: str
+    broken_off: bool = False
 
 
 def find_failure(events: Sequence[dg.DagsterEvent]) -> Failure:
@@ -37,12 +45,19 @@ def find_failure(events: Sequence[dg.DagsterEvent]) -> Failure:
     Args:
         events: All events of the run.
     """
+    if any(_GONE.match(event.message or "") for event in events):
+        return Failure("", _KILLED, broken_off=True)
     for event in events:
+        if event.is_step_failure and _is_interruption(event.step_failure_data.error):
+            return Failure(event.step_key or "", _INTERRUPTED, broken_off=True)
         if event.is_step_failure:
             return Failure(event.step_key or "", _why_step_failed(event, events))
     for event in events:
-        if event.is_job_failure and event.job_failure_data.error:
-            return Failure("", _first_line(event.job_failure_data.error.message) or _UNKNOWN)
+        # Of a run that was marked as failed from outside, e.g. after its longest time, there is nothing but a message.
+        if event.is_job_failure and event.event_specific_data and (error := event.job_failure_data.error):
+            if _is_interruption(error):
+                return Failure("", _INTERRUPTED, broken_off=True)
+            return Failure("", _first_line(error.message) or _UNKNOWN)
     return Failure("", next((e.message for e in events if e.is_failure and e.message), _UNKNOWN))
 
 
@@ -83,6 +98,10 @@ def _why_step_failed(event: dg.DagsterEvent, events: Iterable[dg.DagsterEvent]) 
         blocking = [one for one in evaluations(events) if one.blocking and not one.passed]
         return "; ".join(f"{one.check_name}: {what_was_found(one)}" for one in blocking) or cause.message.strip()
     return _first_line(cause.message) or str(cause.cls_name)
+
+
+def _is_interruption(error: SerializableErrorInfo | None) -> bool:
+    return bool(error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__)
 
 
 def _first_line(text: str) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from fusion_assets.partitions import partition_key
 from fusion_assets.studies.failures import find_failure
 from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG
+from resources.run_launcher import PROCESS_TAG, process_tag
 
 _INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 
@@ -53,7 +55,7 @@ def run_in_process(
         run_id=run_id,
         partition_key=partition_key(study),
         asset_selection=[dg.AssetKey(asset) for asset in assets],
-        tags={STARTED_BY_TAG: BY_COMMAND, **tags},
+        tags={STARTED_BY_TAG: BY_COMMAND, PROCESS_TAG: process_tag(datetime.now(UTC)), **tags},
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )

@@ -10,9 +10,11 @@ STATE_TAG = "fusion/state"
 # Set on a run that failed for a reason that trying again cannot cure.
 RETRY_TAG = "fusion/retry"
 HOPELESS = "never"
-# What a run belongs to: one eviction at a time, however many the sensor, the calendar and people ask for.
+# What a run belongs to: one eviction at a time, however many the sensor, the calendar and people ask for; and some
+# backups at a time, so that they never keep an eviction waiting.
 KIND_TAG = "fusion/kind"
 EVICTION = "eviction"
+BACKUP = "backup"
 # Who started the run, where that matters: the command line mails its own failures.
 STARTED_BY_TAG = "fusion/started_by"
 BY_COMMAND = "command line"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -24,7 +26,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from fusion_assets.config import load_config
 from fusion_assets.heartbeat import heartbeat_file, read_heartbeat
-from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG
+from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG, STATE_TAG
 from sensors.alert_mail import tell_of_silence
 from sensors.silence import find_silent
 from tests.real.small_lab import STUDY, SmallLab
@@ -103,6 +105,32 @@ def test_what_the_command_line_ran_is_not_mailed_a_second_time_by_the_daemon(lab
     assert subjects(watched) == []
 
 
+def test_a_run_that_was_marked_as_failed_from_outside_is_mailed_and_stops_no_other_mail(lab, watched) -> None:
+    """Of such a run there is no error, only a message: after its longest time, or when a person gave it up."""
+    end_from_outside(watched, "Exceeded maximum runtime of 86400 seconds.")
+    watched.tick("alerts")
+    (mail,) = watched.mailbox.waiting()
+    assert "1 study failed" in mail.subject
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Run execution process for 2f1c was terminated by signal 9 (SIGKILL). This usually indicates …",
+        "Detected run worker status NOT_FOUND: 'its process is gone'. Marking run 2f1c as failed.",
+    ],
+)
+def test_a_run_whose_process_was_killed_is_no_failure_of_its_study_when_a_sensor_starts_it_again(
+    lab, watched, message
+) -> None:
+    end_from_outside(watched, message, {STATE_TAG: "0123456789abcdef"})
+    watched.tick("alerts")
+    assert subjects(watched) == []
+    end_from_outside(watched, message)
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 1, "nobody starts again what a person started"
+
+
 def test_a_check_that_fails_without_stopping_its_run_is_mailed_although_the_run_is_green(lab, watched) -> None:
     """Dagster itself tells nobody of such a check."""
     report_check(watched, passed=False)
@@ -172,18 +200,41 @@ def test_a_sensor_that_fails_or_no_longer_ticks_or_was_switched_off_is_mailed_on
     assert len(watched.mailbox.waiting()) >= 1
 
 
+def test_a_code_server_that_is_being_restarted_is_no_news_until_a_sensor_stays_unheard(lab, watched) -> None:
+    now = datetime.now(UTC)
+    unreachable = DagsterUserCodeUnreachableError.__name__
+    add_sensor(watched.instance, "restarted", now, error="connection refused", kind=unreachable, well=now)
+    add_sensor(watched.instance, "gone", now, error="too slow", kind=unreachable, well=now - timedelta(minutes=11))
+    silent = find_silent(watched.instance, {"restarted": 60, "gone": 60}, now)
+    assert set(silent) == {"gone"}
+
+
+def end_from_outside(daemon: Daemon, message: str, tags: Mapping[str, str] | None = None) -> None:
+    """A run that was at work, of which somebody else wrote that it failed."""
+    run = dg.DagsterRun(job_name="archive_study", status=dg.DagsterRunStatus.STARTED, tags=dict(tags or {}))
+    daemon.instance.add_run(run)
+    daemon.instance.report_engine_event(message, run)
+    daemon.instance.report_run_failed(run, message)
+
+
 def add_sensor(
     instance: dg.DagsterInstance,
     name: str,
     ticked: datetime,
     *,
     error: str = "",
+    kind: str = "OSError",
+    well: datetime | None = None,
     status: InstigatorStatus = InstigatorStatus.RUNNING,
 ) -> None:
     """What the daemon leaves of a sensor that ticked once."""
     location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="fusion")
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "fusion"), name)
-    data = SensorInstigatorData(last_tick_timestamp=ticked.timestamp(), min_interval=60)
+    data = SensorInstigatorData(
+        last_tick_timestamp=ticked.timestamp(),
+        last_tick_success_timestamp=well.timestamp() if well else None,
+        min_interval=60,
+    )
     state = InstigatorState(origin, InstigatorType.SENSOR, status, data)
     instance.add_instigator_state(state)
     failed = bool(error)
@@ -195,7 +246,7 @@ def add_sensor(
             status=TickStatus.FAILURE if failed else TickStatus.SKIPPED,
             timestamp=ticked.timestamp(),
             selector_id=state.selector_id,
-            error=SerializableErrorInfo(error, [], "OSError") if failed else None,
+            error=SerializableErrorInfo(error, [], kind) if failed else None,
         )
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from cli.run import dagster_instance
 from fusion_assets.reconcile.locks import study_lock
+from fusion_assets.studies.tags import BACKUP, EVICTION, KIND_TAG
 from resources.local import LocalStorage
 from tests.real.small_lab import LOCK, STUDY
 from tests.studies.face import ARCHIVE, Face
@@ -66,13 +67,18 @@ def test_a_locked_study_is_not_waited_for_and_says_whose_the_lock_is(face: Face)
     assert not face.lab.copy.exists()
 
 
-def test_the_daemon_runs_one_run_of_a_study_and_two_transfers_at_a_time(
+def test_the_daemon_runs_one_run_of_a_study_and_two_transfers_at_a_time_and_keeps_room_for_an_eviction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "set anew by the instance, and put back at the end of the test")
     with dagster_instance(tmp_path / "home") as instance:
         concurrency = instance.get_concurrency_config()
-        (limit,) = concurrency.run_queue_config.tag_concurrency_limits
-        assert limit == {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+        queue = concurrency.run_queue_config
+        assert queue.tag_concurrency_limits == [
+            {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1},
+            {"key": KIND_TAG, "value": EVICTION, "limit": 1},
+            {"key": KIND_TAG, "value": BACKUP, "limit": 3},
+        ]
+        assert queue.max_concurrent_runs >= 1 + 3 + 2, "an eviction is never kept waiting by backups"
         assert concurrency.pool_config.default_pool_limit == 2
-        assert not instance.get_settings("run_retries")["retry_on_asset_or_op_failure"]
+        assert not instance.run_retries_enabled
