@@ -62,7 +62,7 @@ def _tell_of_checks(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], 
         _check_cause(found, run): (found, run)
         for run in runs
         for found in run.checks
-        if not found.passed and found.is_error and not (found.blocking and run.failure)
+        if not found.passed and found.is_error and not _is_why_run_failed(found, run)
     }
     mailbox.post(
         Event.CHECK_FAILED,
@@ -138,6 +138,11 @@ def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> 
     if event is Event.CLEANUP_FAILURE:
         return cleanup_failure_message(CleanupFailure(failed), origin)
     return backup_failure_message(BackupFailure(failed, by_daemon=True), origin)
+
+
+def _is_why_run_failed(found: CheckFound, run: EndedRun) -> bool:
+    """Of a run that failed: a check that stops it, or one whose asset was not made, as its gate was closed, say."""
+    return run.failure is not None and (found.blocking or found.asset not in run.made)
 
 
 def _failed_check(found: CheckFound, run: EndedRun) -> FailedCheck:

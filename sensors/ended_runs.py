@@ -58,6 +58,7 @@ class EndedRun:
         canceled: Whether a person ended it.
         failure: Why it failed; None when it did not.
         checks: What its checks found.
+        made: The assets it made.
         tags: Its tags.
     """
 
@@ -68,6 +69,7 @@ class EndedRun:
     canceled: bool
     failure: Failure | None
     checks: tuple[CheckFound, ...]
+    made: frozenset[str]
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -144,6 +146,9 @@ def _read(instance: dg.DagsterInstance, run: dg.DagsterRun) -> EndedRun:
         canceled=run.status is dg.DagsterRunStatus.CANCELED,
         failure=find_failure(events) if failed else None,
         checks=tuple(_found(one, run_name_of(key) if key else "") for one in evaluations(events)),
+        made=frozenset(
+            event.asset_key.to_user_string() for event in events if event.is_step_materialization and event.asset_key
+        ),
         tags=run.tags,
     )
 
