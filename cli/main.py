@@ -12,13 +12,21 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 
 import click
 
 from cli.settings import Settings, global_options
-from fusion_assets.config import ConfigError
-from resources.errors import AccessDeniedError, NotFoundError, NotMountedError, ResourceError, described
+from fusion_assets.config import ConfigError, find_config
+from resources.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    NotMountedError,
+    ResourceError,
+    UnavailableError,
+    described,
+)
 from resources.lockfile import LockHeldError
 
 EXIT_OK = 0
@@ -106,9 +114,21 @@ def _complain(error: Exception, settings: Settings, code: int, prefix: str = "")
     if settings.verbose:
         traceback.print_exception(error)
     click.echo(f"fusion: {prefix}{described(error)}", err=True)
+    if isinstance(error, AccessDeniedError | UnavailableError) and (hint := _demo_hint(settings)):
+        click.echo(hint, err=True)
     if prefix and not settings.verbose:
         click.echo("run again with --verbose for the traceback", err=True)
     return code
+
+
+def _demo_hint(settings: Settings) -> str | None:
+    """What is wrong if this is the lab of a demonstration that has ended, or that runs in another terminal."""
+    from cli.demo.servers import how_to_reach
+
+    with suppress(ConfigError):
+        if commands := how_to_reach(find_config(settings.config_path)):
+            return f"this is a demonstration's lab; its servers run only as long as that does | hint: {commands}"
+    return None
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler

@@ -101,7 +101,7 @@ class LocalStorage:
         except OSError as error:
             reason = {
                 errno.ENOENT: "there is no such directory; is the disk or the share mounted?",
-                errno.ENOTDIR: "it is not a directory; check the path in config.toml",
+                errno.ENOTDIR: "it is not a directory; check the path",
                 errno.EACCES: "it cannot be read; check the rights of the account this runs under",
             }.get(error.errno or 0)
             if reason is None:

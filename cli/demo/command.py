@@ -7,6 +7,7 @@ instrument's disk (`lab`), the servers (`servers`), and anything a real lab woul
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import click
 
 from cli.apply import print_end
 from cli.demo.mail import mail_server
-from cli.demo.servers import CREDENTIALS, REGION, ServerError, free_port, s3_server
+from cli.demo.servers import CREDENTIALS, REGION, ServerError, free_port, how_to_reach, s3_server, write_environment
 from cli.failure_mail import failed_studies, mail_failure
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.run import reconciling
@@ -95,9 +96,11 @@ def _started(folder: Path) -> Iterator[str]:
     with ExitStack() as servers:
         try:
             endpoint = servers.enter_context(s3_server(folder / "s3", free_port()))
-            os.environ.update(servers.enter_context(mail_server(folder / "mail", free_port())))
+            mail = servers.enter_context(mail_server(folder / "mail", free_port()))
         except ServerError as error:
             raise click.ClickException(str(error)) from error
+        os.environ.update(mail)
+        write_environment(folder, mail)
         yield endpoint
 
 
@@ -173,5 +176,8 @@ Where to look:
   {folder / "nas" / "_manifest"}   the ledger; fusion manifest show --config {config}
   {folder / "mail"}   the mail about the studies that failed
   {state_folder(load_config(config))}   Dagster's history; make demo SERVE=1 shows it in the browser
-Run it again: the recap will say changed=0."""
+Run it again: the recap will say changed=0.
+Its servers stop with this command. To try others on it, let them run:
+  {how_to_reach(config)}
+  {shlex.join([sys.argv[0], "plan", "--config", str(config)])}"""
     )

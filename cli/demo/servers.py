@@ -7,23 +7,53 @@ real data.
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo-secret"}
+ENVIRONMENT_FILE = "servers.env"
+"""Beside the demonstration's config.toml: the variables by which another process reaches the servers."""
 _START_SECONDS = 60
 
 
 class ServerError(Exception):
     """A server of the demonstration did not start."""
+
+
+def write_environment(folder: Path, variables: Mapping[str, str]) -> None:
+    """Leave beside config.toml what other commands need to reach the servers.
+
+    Args:
+        folder: The demonstration's lab.
+        variables: Of the mail server; the credentials of the S3 server are added.
+    """
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in {**CREDENTIALS, **variables}.items()]
+    (folder / ENVIRONMENT_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def how_to_reach(config: Path) -> str | None:
+    """What a person does who gives another command the lab of a demonstration.
+
+    Args:
+        config: Its config.toml.
+
+    Returns:
+        The commands, in a shell's words; None if this is no such lab.
+    """
+    folder = config.parent
+    if not (folder / ENVIRONMENT_FILE).is_file():
+        return None
+    serve = shlex.join([sys.argv[0], "demo", str(folder), "--serve"])
+    return f"{serve}    and in another terminal    set -a; . {shlex.quote(str(folder / ENVIRONMENT_FILE))}; set +a"
 
 
 @contextmanager

@@ -12,13 +12,10 @@ from datetime import UTC, datetime
 
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.entries import append
-from fusion_assets.reconcile.lab import EVICTED_FIELD, Lab, check_places
+from fusion_assets.reconcile.lab import EVICTED_FIELD, SCRUBBED_FIELD, Lab, check_places
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.releasing import take_back
 from fusion_assets.transfer.check import Problem, check_archive, check_copy
-
-# A field of the ledger beyond the fixed ones: when both copies were last proven again.
-SCRUBBED_FIELD = "scrubbed_at"
 
 
 @dataclass(frozen=True, slots=True)

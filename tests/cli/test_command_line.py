@@ -37,6 +37,15 @@ def fusion(monkeypatch: pytest.MonkeyPatch, *argv: str | Path) -> int:
     return exit_.value.code
 
 
+def test_a_file_given_as_a_root_is_said_to_be_none_without_sending_anybody_to_a_configuration(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fusion(monkeypatch, "validate", "root", study / f"{STUDY}.xpd") == 2
+    said = capsys.readouterr().err
+    assert "it is not a directory" in said
+    assert "config.toml" not in said
+
+
 def test_a_good_study_is_ok_in_the_fixed_json_form(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
