@@ -44,6 +44,8 @@ bench: install
 	$(BIN)/python -m benchmarks.planning --markdown
 	$(BIN)/python -m benchmarks.ledger --markdown
 	$(BIN)/python -m benchmarks.orchestration --markdown
+	$(BIN)/python -m benchmarks.ticks --markdown
+	$(BIN)/python -m benchmarks.log_tail --markdown
 
 # The documents that are made from the code.
 docs: install

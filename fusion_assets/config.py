@@ -19,7 +19,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from resources.smb import SCHEME, parse_address
+from resources.smb import SCHEME, SmbServer, parse_address, password_from
 
 CONFIG_VARIABLE = "FUSION_CONFIG"
 USER_CONFIG_DIR = Path("~/.config/fusion-toolkit")
@@ -221,6 +221,21 @@ class SmbSection(Section):
     encrypt: StrictBool = True
     port: int = Field(default=_SMB_PORT, ge=1, le=65535)
     connections: int = Field(default=2, ge=1, le=16)
+
+    def server(self) -> SmbServer:
+        """What opening a storage on it takes.
+
+        Raises:
+            ResourceError: Its password's variable is not set.
+        """
+        return SmbServer(
+            host=self.host,
+            port=self.port,
+            username=self.username,
+            password=password_from(self.password_env),
+            encrypt=self.encrypt,
+            connections=self.connections,
+        )
 
 
 class Config(Section):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fusion_assets.config import Config, ConfigError
 from resources.open_storage import open_storage
-from resources.smb import SCHEME, SmbServer, password_from
+from resources.smb import SCHEME
 from resources.storage import Storage
 
 
@@ -53,15 +53,8 @@ def open_log(config: Config) -> Iterator[LogPlace]:
         )
     directory, name = split_address(config.source.log)
     servers = {
-        each: SmbServer(
-            host=server.host,
-            port=server.port,
-            username=server.username,
-            password=password_from(server.password_env),
-            encrypt=server.encrypt,
-            connections=server.connections,
-        )
-        for each, server in config.smb.items()
+        each: section.server()
+        for each, section in config.smb.items()
         if directory.lower().startswith(f"{SCHEME}{each.lower()}/")
     }
     storage = open_storage(directory, servers)

@@ -18,7 +18,6 @@ from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
 from resources.errors import NotFoundError, NotMountedError
 from resources.open_storage import open_storage
 from resources.s3 import S3Bucket
-from resources.smb import SmbServer, password_from
 from resources.storage import Entry, Storage
 
 # Fields of the ledger beyond the fixed ones: when the NAS copy was moved out to make room; when that was begun, until
@@ -62,17 +61,7 @@ def open_lab(config: Config) -> Iterator[Lab]:
         ConfigError: The NAS or the ledger would be on the instrument's own disk.
     """
     refuse_shared_places(config)
-    servers = {
-        name: SmbServer(
-            host=server.host,
-            port=server.port,
-            username=server.username,
-            password=password_from(server.password_env),
-            encrypt=server.encrypt,
-            connections=server.connections,
-        )
-        for name, server in config.smb.items()
-    }
+    servers = {name: section.server() for name, section in config.smb.items()}
     bucket = _open_bucket(config.s3, config.s3.storage_class)
     # Every append rewrites the ledger's mirror, and a lost ledger is read from it: it never goes to cold storage.
     mirror = _open_bucket(config.s3, None)
