@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from fusion_assets.reconcile.idle import old_enough_at
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 
 # Sensors start what is due within minutes, and a queue of a day's studies is done by the next day.
@@ -56,8 +57,7 @@ def _is_astray(plan: StudyPlan, idle_days: float, now: datetime) -> bool:
 
 
 def _due_at(plan: StudyPlan, idle_days: float) -> datetime:
-    newest = datetime.fromtimestamp(plan.observed.newest_mtime_ns / 1e9, UTC)
-    return newest + timedelta(days=idle_days)
+    return old_enough_at(plan.observed.newest_mtime_ns, idle_days)
 
 
 def _why(plan: StudyPlan, idle_days: float) -> str:
