@@ -113,12 +113,25 @@ def held_by_snapshots(view: LedgerView, space: Space) -> str:
         return ""
     if came_back(space, last.total_bytes, last.free_before, last.free_after):
         return ""
-    if came_back(space, last.total_bytes, last.free_before, space.free):
+    if came_back(space, last.total_bytes, last.free_before, space.free + _copied_since(view, last.at)):
         return ""
     return (
         f"{last.total_bytes} bytes of {last.backup_name} were removed {last.at:%Y-%m-%d %H:%M} UTC, but free space "
         f"went from {last.free_before} to {last.free_after} bytes, and is {space.free} now: a snapshot or a bin "
         "holds them | hint: let old snapshots go, then run this again; or `fusion cleanup run --despite-snapshots`"
+    )
+
+
+def _copied_since(view: LedgerView, at: datetime) -> int:
+    """The bytes of the copies that came to the NAS since: without them, so much more would be free."""
+    first: dict[str, datetime] = {}
+    for _, record in view.events:
+        if record.truenas_verified_at:
+            first.setdefault(record.backup_name, record.truenas_verified_at)
+    return sum(
+        record.total_bytes
+        for name, record in view.records.items()
+        if name in first and first[name] > at and told(record) is None
     )
 
 

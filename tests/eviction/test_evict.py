@@ -227,6 +227,20 @@ def test_space_that_does_not_come_back_stops_the_next_eviction_until_it_does(ful
     assert_evicted(full, NEW)
 
 
+def test_space_that_came_back_and_was_taken_by_new_backups_holds_nothing_up(full: StoreLab) -> None:
+    """Else no eviction would ever go on, and the NAS would fill: free space never rises to where it once was."""
+    snapshot = full.snapshot(OLD)
+    full.fill(free_pct=14)
+    assert full.evict(OLD).space_came_back is False
+    total, full.volume.total = full.volume.total, full.volume.total * 1000  # what is copied wants 64 MiB to stay free
+    full.archive("20260107_WW_HCC_run3")
+    full.volume.total = total
+    assert "--despite-snapshots" in _closed(full, NEW)[Gate.SPACE_RISES], "it is held still, whatever came since"
+    shutil.rmtree(snapshot)
+    full.evict(NEW)
+    assert_evicted(full, NEW)
+
+
 def test_a_person_may_go_on_in_spite_of_snapshots(full: StoreLab) -> None:
     full.archive("20260107_WW_HCC_run3")
     full.snapshot(OLD)
