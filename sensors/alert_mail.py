@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from fusion_assets.config import Config, Event
+from fusion_assets.eviction.gates import Gate
 from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
 from fusion_assets.notify.checks import FailedCheck, check_failed_message
 from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
@@ -18,6 +19,7 @@ from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
+from fusion_assets.studies.eviction import gate_check
 from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG, STATE_TAG
 from sensors.ended_runs import CheckFound, EndedRun
 
@@ -62,7 +64,10 @@ def _tell_of_checks(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], 
         _check_cause(found, run): (found, run)
         for run in runs
         for found in run.checks
-        if not found.passed and found.is_error and not _is_why_run_failed(found, run)
+        if not found.passed
+        and found.is_error
+        and not _is_why_run_failed(found, run)
+        and not _is_told_by_capacity(found, config)
     }
     mailbox.post(
         Event.CHECK_FAILED,
@@ -143,6 +148,11 @@ def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> 
 def _is_why_run_failed(found: CheckFound, run: EndedRun) -> bool:
     """Of a run that failed: a check that stops it, or one whose asset was not made, as its gate was closed, say."""
     return run.failure is not None and (found.blocking or found.asset not in run.made)
+
+
+def _is_told_by_capacity(found: CheckFound, config: Config) -> bool:
+    """Whether it is about space that did not come back: of that the sensor of the NAS's capacity tells."""
+    return found.check == gate_check(Gate.SPACE_RISES) and config.sensors.truenas_capacity
 
 
 def _failed_check(found: CheckFound, run: EndedRun) -> FailedCheck:

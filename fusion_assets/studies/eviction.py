@@ -114,11 +114,12 @@ def _results(lab: Lab, run_name: str, key: str, done: Evicted) -> Iterator[Any]:
     rises = gates.pop(Gate.SPACE_RISES, None)
     yield from _gate_results(gates)
     if rises is not None:
+        rose = done.space_came_back is not False
         yield check_result(
             TRUENAS_EVICTED,
             gate_check(Gate.SPACE_RISES),
-            passed=done.space_came_back is not False,
-            metadata={"reason": rises.reason, OBSERVED: spoken_space(done)},
+            passed=rose,
+            metadata={"reason": rises.reason if rose else "SpaceHeld", OBSERVED: spoken_space(done)},
         )
     archive = lab.bucket.object_uri(lab.config.backup_name(run_name))
     yield dg.AssetObservation(
