@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError  # no public name for these three
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
+from dagster._core.errors import DagsterUserCodeUnreachableError  # no public names for these
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickStatus
 
 from fusion_assets.notify.outages import Stopped
 
@@ -35,15 +35,14 @@ def find_silent(instance: dg.DagsterInstance, expected: Mapping[str, int], now: 
 
 
 def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, now: datetime) -> Stopped | None:
-    data = state.sensor_instigator_data if seconds else None
-    well = data.last_tick_success_timestamp if data else None
-    last_heard = datetime.fromtimestamp(well, UTC) if well else None
     if state.status is InstigatorStatus.STOPPED:
-        return Stopped(state.name, "it was switched off in the Dagster UI", last_heard)
-    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        return Stopped(state.name, "it was switched off in the Dagster UI", _last_well(instance, state))
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2)
+    # What fails at every tick does not go well because the next one is under way at this moment.
+    ended = next((tick for tick in ticks if tick.status is not TickStatus.STARTED), None)
     late = max(timedelta(seconds=_LATE_TICKS * seconds), _LATE_AT_LEAST)
-    if ticks and ticks[0].is_failure:
-        error = ticks[0].error
+    if ended and ended.is_failure:
+        error, last_heard = ended.error, _last_well(instance, state)
         if error and error.cls_name == _UNREACHABLE and last_heard and now - last_heard <= late:
             return None
         cause = (error.cause or error) if error else None
@@ -53,3 +52,10 @@ def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, n
     if seconds and ticked_at and now - ticked_at > late:
         return Stopped(state.name, "it has not ticked since", ticked_at)
     return None
+
+
+def _last_well(instance: dg.DagsterInstance, state: InstigatorState) -> datetime | None:
+    """When it last went well; what Dagster notes with the sensor itself is gone as soon as the next tick begins."""
+    well = [TickStatus.SUCCESS, TickStatus.SKIPPED]
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=well)
+    return datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else None

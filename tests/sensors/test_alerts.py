@@ -203,10 +203,22 @@ def test_a_sensor_that_fails_or_no_longer_ticks_or_was_switched_off_is_mailed_on
 def test_a_code_server_that_is_being_restarted_is_no_news_until_a_sensor_stays_unheard(lab, watched) -> None:
     now = datetime.now(UTC)
     unreachable = DagsterUserCodeUnreachableError.__name__
-    add_sensor(watched.instance, "restarted", now, error="connection refused", kind=unreachable, well=now)
-    add_sensor(watched.instance, "gone", now, error="too slow", kind=unreachable, well=now - timedelta(minutes=11))
+    for name, minutes in {"restarted": 1, "gone": 11}.items():
+        add_sensor(watched.instance, name, now - timedelta(minutes=minutes))
+        add_tick(watched.instance, name, now, SerializableErrorInfo("connection refused", [], unreachable))
     silent = find_silent(watched.instance, {"restarted": 60, "gone": 60}, now)
     assert set(silent) == {"gone"}
+    assert silent["gone"].last_heard is not None
+
+
+def test_a_sensor_that_fails_at_every_tick_is_mailed_once_also_when_the_next_tick_is_under_way(lab, watched) -> None:
+    now = datetime.now(UTC)
+    add_sensor(watched.instance, "failing", now - timedelta(seconds=60), error="the disk is gone")
+    assert set(find_silent(watched.instance, {"failing": 60}, now)) == {"failing"}
+    add_tick(watched.instance, "failing", now, under_way=True)
+    assert set(find_silent(watched.instance, {"failing": 60}, now)) == {"failing"}
+    add_tick(watched.instance, "failing", now)
+    assert find_silent(watched.instance, {"failing": 60}, now) == {}
 
 
 def end_from_outside(daemon: Daemon, message: str, tags: Mapping[str, str] | None = None) -> None:
@@ -223,30 +235,35 @@ def add_sensor(
     ticked: datetime,
     *,
     error: str = "",
-    kind: str = "OSError",
-    well: datetime | None = None,
     status: InstigatorStatus = InstigatorStatus.RUNNING,
 ) -> None:
     """What the daemon leaves of a sensor that ticked once."""
     location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="fusion")
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "fusion"), name)
-    data = SensorInstigatorData(
-        last_tick_timestamp=ticked.timestamp(),
-        last_tick_success_timestamp=well.timestamp() if well else None,
-        min_interval=60,
-    )
+    data = SensorInstigatorData(last_tick_timestamp=ticked.timestamp(), min_interval=60)
     state = InstigatorState(origin, InstigatorType.SENSOR, status, data)
     instance.add_instigator_state(state)
-    failed = bool(error)
+    add_tick(instance, name, ticked, SerializableErrorInfo(error, [], "OSError") if error else None)
+
+
+def add_tick(
+    instance: dg.DagsterInstance,
+    name: str,
+    at: datetime,
+    error: SerializableErrorInfo | None = None,
+    *,
+    under_way: bool = False,
+) -> None:
+    (state,) = [state for state in instance.all_instigator_state() if state.name == name]
     instance.create_tick(
         TickData(
             instigator_origin_id=state.instigator_origin_id,
             instigator_name=name,
             instigator_type=InstigatorType.SENSOR,
-            status=TickStatus.FAILURE if failed else TickStatus.SKIPPED,
-            timestamp=ticked.timestamp(),
+            status=TickStatus.STARTED if under_way else TickStatus.FAILURE if error else TickStatus.SKIPPED,
+            timestamp=at.timestamp(),
             selector_id=state.selector_id,
-            error=SerializableErrorInfo(error, [], kind) if failed else None,
+            error=error,
         )
     )
 
