@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from filelock import FileLock, Timeout
 
 from cli.run import dagster_instance, prepare_instance
 from cli.settings import Settings, global_options
@@ -23,6 +25,8 @@ from fusion_assets.state import HOME_VARIABLE, state_folder
 from resources.errors import ResourceError, described
 
 DEFAULT_PORT = 3000
+# In the state folder; the services of deploy/ hold the same one by flock(1). Two daemons would launch a run twice.
+DAEMON_LOCK = "daemon.lock"
 _STOP_SECONDS = 15
 
 
@@ -65,15 +69,30 @@ def serve(config: Config, port: int, environment: Mapping[str, str] | None = Non
 
     Returns:
         The exit code: 0 after an interrupt, else that of the process that ended by itself.
+
+    Raises:
+        click.UsageError: Another daemon works for the lab.
     """
     folder = prepare_instance(state_folder(config))
-    _list_studies(config, folder)
-    environment = {
-        **os.environ,
-        **(environment or {}),
-        HOME_VARIABLE: str(folder),
-        CONFIG_VARIABLE: str(config.path),
-    }
+    with _only_daemon(folder):
+        _list_studies(config, folder)
+        variables = {**(environment or {}), HOME_VARIABLE: str(folder), CONFIG_VARIABLE: str(config.path)}
+        return _serve(port, {**os.environ, **variables})
+
+
+@contextmanager
+def _only_daemon(folder: Path) -> Iterator[None]:
+    try:
+        with FileLock(folder / DAEMON_LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise click.UsageError(
+            f"a daemon works for this lab already ({folder / DAEMON_LOCK} is held): that of the services "
+            "(`systemctl status fusion-daemon`), or of another `fusion ui`; open its UI instead"
+        ) from error
+
+
+def _serve(port: int, environment: Mapping[str, str]) -> int:
     scripts = Path(sys.executable).parent
     location = ["-m", "definitions", "-d", str(Path(__file__).parent.parent)]
     processes = [
