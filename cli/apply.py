@@ -14,11 +14,11 @@ from cli.output import print_json, print_plan, print_recap
 from cli.plan import any_pending, refuse_no_match, warn_of_bad_lines
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
+from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.observe import LabObservation
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, StudyPlan, Verdict, summarize
 from fusion_assets.reconcile.recap import Recap, recap_to_json, total
-from fusion_assets.reconcile.steps import accept_changes
 
 
 @click.command()

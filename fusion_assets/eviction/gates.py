@@ -23,8 +23,8 @@ from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, false, true
 from fusion_assets.reconcile.entries import sidecar_is
-from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.validate import is_study_candidate
 from fusion_assets.transfer.check import Problem

@@ -1,39 +1,72 @@
-"""Which copy on the NAS may be believed before more work begins on it, and what makes one that may not good again.
+"""What the files of a study must hash to, and which copy on the NAS may be believed before more work begins on it.
 
-A copy counts as proven when the ledger vouches for its sidecar, or when it was read again, whole, just now.
-What belongs here: telling that, mending a sidecar, what files must hash to. What does not: moving data (`transfer`).
+A copy counts as proven when the ledger vouches for its sidecar, or when it was read again, whole, just now, and is what
+was proven last. What lies under a name that the ledger does not know counts as proven, too: it is another study's, or
+the ledger was lost. Once it was seen to be this study's, the ledger is told what it must be.
+
+What belongs here: telling that. What does not: moving data (`transfer`), and what the ledger says (`proven`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.entries import (
-    sidecar_is,
-    vouches_for_copy,
-)
-from fusion_assets.reconcile.judge import SIDECAR_FIELD
+from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.lab import (
     Lab,
     check_copies_there,
     check_truenas,
 )
-from fusion_assets.reconcile.overwrite import (
-    FINGERPRINT_FIELD,
-    accepted,
-    last_proven,
-)
-from fusion_assets.standard.listing import SIDECAR_NAME, Listing
+from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
+from fusion_assets.reconcile.proven import SIDECAR_FIELD, KnownSidecars, accepted_paths, known_sidecars, was_begun
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_copy
 from fusion_assets.transfer.errors import CorruptCopyError
-from fusion_assets.transfer.mend import has_readable_sidecar, mend_sidecar
-from fusion_assets.transfer.sidecar import parse_sidecar
+from fusion_assets.transfer.objects import list_objects, object_key
+from fusion_assets.transfer.plan import same_file
+from fusion_assets.transfer.proven import (
+    archived_sidecar,
+    is_sidecar,
+    read_checksums,
+    rebuilt_sidecar,
+    stated_checksums,
+    stated_sidecar,
+)
+from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar, write_sidecar
 from resources.errors import NotFoundError, UnavailableError
+from resources.storage import Entry
 
 
-def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What was proven of a study last.
+
+    Attributes:
+        sidecar: The sidecar's bytes; empty when nothing was.
+        checksums: What is in it, SHA-256 in hex by path.
+        is_known: Whether the ledger vouches for it; else it is that of a finished copy which the ledger does not know.
+        copy_was_read: Whether the copy was read whole, just now, and found to be this.
+    """
+
+    sidecar: bytes = b""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    is_known: bool = True
+    copy_was_read: bool = False
+
+    @property
+    def sha256(self) -> str:
+        """Of the sidecar, in hex."""
+        return hashlib.sha256(self.sidecar).hexdigest()
+
+
+def _proven(sidecar: bytes, *, copy_was_read: bool = False) -> Proven:
+    return Proven(sidecar, parse_sidecar(sidecar), copy_was_read=copy_was_read)
+
+
+def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> bool:
     """See that the NAS is there and its ledger whole; a copy may be made even while S3 cannot be asked about that.
 
     Data that has left the instrument's disk is worth more than waiting, and nothing proven can be written over: there
@@ -43,6 +76,9 @@ def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> None:
         lab: The lab.
         backup_name: The study's name at the destinations.
         copying: Whether the study is to be copied from the source.
+
+    Returns:
+        Whether S3 could be asked.
 
     Raises:
         NotMountedError: The NAS is not there, or the ledger not whole.
@@ -54,101 +90,213 @@ def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> None:
         if not (copying and lab.ledger.exists()):
             raise
         check_copies_there(lab)
-        if _is_finished(lab, backup_name) and not vouches_for_copy(lab, backup_name):
+        if _read_sidecar(lab, backup_name) is not None and not vouches_for_copy(lab, backup_name):
             raise
-
-
-def _is_finished(lab: Lab, backup_name: str) -> bool:
-    try:
-        lab.truenas.stat(f"{backup_name}/{SIDECAR_NAME}")
-    except NotFoundError:
         return False
     return True
 
 
-def is_whole(draft: Record, origin: str | None, listing: Listing) -> bool:
-    """Whether a listing is the whole study: at the source it is; in the trash, while nothing of it is deleted yet.
+def _read_sidecar(lab: Lab, backup_name: str) -> bytes | None:
+    try:
+        return lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}")
+    except NotFoundError:
+        return None
+
+
+def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True) -> Proven:
+    """What was proven of a study last: what the ledger names, found wherever it still is; else what is finished.
 
     Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+        ask_s3: Whether S3 can be asked for a finished archive that the ledger does not know.
+
+    Raises:
+        CorruptCopyError: The ledger says that something was proven, there are copies, and nothing tells any more what
+            they must be.
+        ResourceError: A place cannot be asked: unknown is not "nothing was proven".
+    """
+    view = lab.ledger.read()
+    history = view.history(backup_name)
+    known = known_sidecars(view.records.get(backup_name), last_proven(history))
+    present = _read_sidecar(lab, backup_name)
+    for sha256 in (known.announced, known.latest):
+        if sha256 and present is not None and is_sidecar(present, sha256):
+            return _proven(present)
+        if sha256 and (found := archived_sidecar(lab.bucket, backup_name, sha256)) is not None:
+            return _proven(found)
+    if known.latest is None:
+        return _unknown(lab, backup_name, present, begun=was_begun(history), ask_s3=ask_s3)
+    return _reconstructed(lab, backup_name, known, known.latest)
+
+
+def _reconstructed(lab: Lab, backup_name: str, known: KnownSidecars, latest: str) -> Proven:
+    """What a sidecar said that is not there any more, from what S3 states of the objects, or from the copy itself."""
+    if (found := stated_sidecar(lab.bucket, backup_name, latest)) is not None:
+        return _proven(found)
+    objects = list_objects(lab.bucket, backup_name)
+    if (found := rebuilt_sidecar(lab.truenas, backup_name, latest, objects)) is not None:
+        return _proven(found, copy_was_read=True)
+    held = _files(lab, backup_name)
+    if not held and known.archived and known.archived != latest:
+        # What was only on the NAS is gone with it; what was archived before is not.
+        found = archived_sidecar(lab.bucket, backup_name, known.archived)
+        found = found or stated_sidecar(lab.bucket, backup_name, known.archived)
+        if found is not None:
+            return _proven(found)
+    if not held and not objects:
+        return Proven()  # nothing is left that could be written over
+    raise CorruptCopyError(
+        f"{lab.truenas.location(backup_name)}: the sidecar that was proven is neither there nor in S3, and its files "
+        "are not all those that were proven: nobody can say any more what they must be, and nothing is overwritten | "
+        f"hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or a version of the bucket, or what is missing "
+        f"from {lab.bucket.object_uri(backup_name)}, then `fusion apply`; or rename the study, which archives it anew"
+    )
+
+
+def _unknown(lab: Lab, backup_name: str, present: bytes | None, *, begun: bool, ask_s3: bool) -> Proven:
+    """What lies under a name of which the ledger vouches for nothing; where the NAS and S3 differ, S3's word counts.
+
+    If a run was begun, all but a finished copy or archive is what that run left, and may change. If none was, it is
+    another study's, or that of another program, or the ledger was lost: then it counts as it is, finished or not. A
+    sidecar that cannot be read, or lists nothing, finishes nothing.
+    """
+    on_nas = _listed_in(present or b"")
+    objects = set(list_objects(lab.bucket, backup_name)) if ask_s3 else set()
+    in_s3 = dict(_archived(lab, backup_name)) if SIDECAR_NAME in objects else {}
+    if not begun:
+        in_s3 = {**(stated_checksums(lab.bucket, backup_name) if objects else {}), **in_s3}
+        on_nas = on_nas or read_checksums(lab.truenas, backup_name)
+    checksums = {**on_nas, **in_s3}
+    return Proven(format_sidecar(checksums), checksums, is_known=False) if checksums else Proven()
+
+
+def _listed_in(sidecar: bytes) -> Mapping[str, str]:
+    try:
+        return parse_sidecar(sidecar)
+    except SidecarError:
+        return {}
+
+
+def _archived(lab: Lab, backup_name: str) -> Mapping[str, str]:
+    """What the sidecar of a finished archive lists, from cold storage, too."""
+    info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
+    if info is None or info.sha256 is None:
+        found = lab.bucket.get_bytes(object_key(backup_name, SIDECAR_NAME))
+    else:
+        sha256 = info.sha256.hex()
+        found = archived_sidecar(lab.bucket, backup_name, sha256) or stated_sidecar(lab.bucket, backup_name, sha256)
+    if listed := _listed_in(found or b""):
+        return listed
+    raise CorruptCopyError(
+        f"{lab.bucket.object_uri(f'{backup_name}/{SIDECAR_NAME}')} is the mark of a finished archive that the ledger "
+        "does not know, and it cannot be read; nothing is overwritten | hint: bring a good version of it back (or the "
+        "ledger, by `fusion manifest restore`), then `fusion apply`; or rename the study"
+    )
+
+
+def _files(lab: Lab, backup_name: str) -> Mapping[str, Entry]:
+    try:
+        return {entry.path: entry for entry in read_listing(lab.truenas, backup_name).files}
+    except NotFoundError:
+        return {}
+
+
+def refuse_half(lab: Lab, draft: Record, origin: str | None, listing: Listing | None, proven: Proven) -> None:
+    """From half a study no sidecar is ever made.
+
+    Args:
+        lab: The lab.
         draft: What the ledger is to say of the study.
         origin: The directory at the source that was listed; None for none.
-        listing: Of that directory.
+        listing: Of that directory; None when nothing is to be copied.
+        proven: What was proven last.
+
+    Raises:
+        CorruptCopyError: That would be done: nothing says what the whole study was.
     """
+    if listing and not proven.checksums and not _is_whole(draft, origin, listing):
+        raise CorruptCopyError(
+            f"{lab.truenas.location(draft.backup_name)}: nothing says any more what was proven of this study, and what "
+            f"the trash has of it may be half of it | hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or "
+            f"from {lab.bucket.object_uri(draft.backup_name)}, then `fusion apply`"
+        )
+
+
+def _is_whole(draft: Record, origin: str | None, listing: Listing) -> bool:
+    """At the source it is the whole study; in the trash, while nothing of it is deleted yet."""
     return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
 
 
-def mend_copy(lab: Lab, backup_name: str, *, whole: bool) -> bool:
-    """See to it that a copy that was finished once has its sidecar; from half a study a new one must never be made.
+def replaceable(lab: Lab, draft: Record, listing: Listing | None, proven: Proven) -> frozenset[str]:
+    """The proven files of which the source may have other bytes: those a person accepted.
+
+    And those of a study that was never complete, if it looks otherwise now than when its copy was proven, and they do:
+    it is still being written.
+
+    Args:
+        lab: The lab.
+        draft: What the ledger is to say of the study.
+        listing: What is to be copied; None when nothing is.
+        proven: What was proven last.
+    """
+    if listing is None:
+        return frozenset()
+    fingerprint = listing.fingerprint()
+    said = accepted_paths(draft, fingerprint, proven.sha256)
+    history = lab.ledger.read().history(draft.backup_name)
+    if not proven.is_known or last_proven(history) or _proven_from(history, proven.sha256) == fingerprint:
+        return said
+    held = _files(lab, draft.backup_name)
+    differing = (e.path for e in listing.files if e.path in held and not same_file(e, held[e.path]))
+    return said | proven.checksums.keys() & set(differing)
+
+
+def _proven_from(history: Iterable[Record], sha256: str) -> object:
+    """The fingerprint of the source from which a copy was proven; None where no record says so."""
+    said = [r for r in history if r.extra.get(SIDECAR_FIELD) == sha256 and r.truenas_verified_at]
+    return said[-1].extra.get(FINGERPRINT_FIELD) if said else None
+
+
+def put_back_sidecar(lab: Lab, backup_name: str, proven: Proven) -> None:
+    """Write the sidecar that was proven into a copy that has another one, or none.
 
     Args:
         lab: The lab.
         backup_name: The copy.
-        whole: Whether the whole study is at hand: then it is copied anew, and a sidecar that cannot be read may go.
-
-    Returns:
-        Whether the copy was read whole, and found to be what the ledger says was proven.
+        proven: What was proven.
     """
-    if has_readable_sidecar(lab.truenas, backup_name):
-        return False
-    record = lab.ledger.read().records.get(backup_name)
-    recorded = record.extra.get(SIDECAR_FIELD) if record else None
-    if recorded:
-        archived = {found.key.removeprefix(f"{backup_name}/") for found in lab.bucket.list(f"{backup_name}/")}
-        if mend_sidecar(lab.truenas, backup_name, str(recorded), archived):
-            return True
-    if whole:
-        with suppress(NotFoundError):
-            lab.truenas.remove_file(f"{backup_name}/{SIDECAR_NAME}")
-        return False
-    known = "its files are not all those that were proven" if recorded else "the ledger does not know what it was"
-    raise CorruptCopyError(
-        f"{lab.truenas.location(backup_name)}: the sidecar is gone or cannot be read, and {known} | hint: bring it "
-        f"and what is missing back from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
-    )
+    if _read_sidecar(lab, backup_name) != proven.sidecar:
+        lab.truenas.make_directory(backup_name)
+        write_sidecar(lab.truenas, backup_name, proven.sidecar)
 
 
-def proven_checksums(lab: Lab, draft: Record) -> Mapping[str, str]:
-    """What files must hash to that were proven of this study once, unless a person accepted that they changed.
-
-    A draft that goes on from a proven copy is of the very same source; one of another state of the source may have more
-    files or fewer, but those it shares with what was proven are the same.
-
-    Args:
-        lab: The lab.
-        draft: What the ledger is to say of the study.
-
-    Returns:
-        SHA-256 in hex by path; empty when nothing is known.
-    """
-    sidecar = sidecar_is(lab, draft)
-    if sidecar is None and not accepted(draft, str(draft.extra.get(FINGERPRINT_FIELD))):
-        proven = last_proven(lab.ledger.read().history(draft.backup_name))
-        sidecar = sidecar_is(lab, proven) if proven else None
-    return parse_sidecar(sidecar) if sidecar else {}
-
-
-def read_copy_again(lab: Lab, backup_name: str, listing: Listing | None) -> frozenset[str] | None:
+def read_copy_again(
+    lab: Lab, backup_name: str, proven: Proven, listing: Listing | None, may_differ: Collection[str] = ()
+) -> frozenset[str]:
     """Read all of a copy of which the ledger does not say that it was proven, or no longer.
 
     Args:
         lab: The lab.
         backup_name: The copy.
+        proven: What it must be.
         listing: What is at hand to copy from; None for nothing.
+        may_differ: Files of which the source may have other bytes: they are copied again anyway.
 
     Returns:
-        Its files that are not good, all of them at hand; None when there is no finished copy to read.
+        Its files that are not good, all of them at hand.
 
     Raises:
         CorruptCopyError: Files are not good, and only S3 may have good ones.
     """
-    if not has_readable_sidecar(lab.truenas, backup_name):
-        return None
-    problems = check_copy(lab.truenas, backup_name)
+    checksums = {path: sha256 for path, sha256 in proven.checksums.items() if path not in may_differ}
+    problems = check_copy(lab.truenas, backup_name, checksums)
     at_hand = {entry.path for entry in listing.files} if listing else set()
     if lost := [problem for problem in problems if problem.path not in at_hand]:
         listed = "; ".join(str(problem) for problem in lost[:3])
         raise CorruptCopyError(
             f"{lab.truenas.location(backup_name)}: {len(lost)} files are not good: {listed} | hint: bring them back "
-            f"from {lab.bucket.object_uri(backup_name)}, then `fusion apply`"
+            f"from {lab.bucket.object_uri(backup_name)}, then `fusion apply`",
+            paths=[problem.path for problem in lost],
         )
     return frozenset(problem.path for problem in problems)

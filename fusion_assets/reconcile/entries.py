@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from fusion_assets.manifest.mirror import MirrorError
 from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
 from fusion_assets.reconcile.invalidity import REASON_FIELD
-from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     EVICTED_FIELD,
     EVICTION_BEGUN_FIELD,
@@ -23,7 +22,8 @@ from fusion_assets.reconcile.lab import (
     check_truenas,
     create_ledger,
 )
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD, accepted
+from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD
+from fusion_assets.reconcile.proven import ACCEPTED_FIELDS, ANNOUNCED_FIELD, SIDECAR_FIELD, accepted, carried_on
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from resources.errors import NotFoundError, ResourceError, described
@@ -48,7 +48,12 @@ def begin(lab: Lab, run_name: str, listing: Listing) -> Record:
             name: value for name, value in draft.extra.items() if name not in (RELEASED_FIELD, RELEASE_BEGUN_FIELD)
         }
         return replace(draft, truenas_verified_at=None, extra=extra)
-    extra = {FINGERPRINT_FIELD: fingerprint, HOST_FIELD: socket.gethostname(), **accepted(latest, fingerprint)}
+    extra = {
+        FINGERPRINT_FIELD: fingerprint,
+        HOST_FIELD: socket.gethostname(),
+        **carried_on(latest),
+        **accepted(latest, fingerprint),
+    }
     return replace(_new(lab, run_name), file_count=listing.file_count, total_bytes=listing.total_bytes, extra=extra)
 
 
@@ -157,16 +162,35 @@ def says_complete(lab: Lab, record: Record) -> bool:
     return all(latest.extra.get(name) == record.extra.get(name) for name in same)
 
 
-def with_copy_read(lab: Lab, draft: Record) -> Record:
-    """What the ledger is to say after a copy was read again, whole, and every file is what its sidecar says.
+def with_copy_read(draft: Record, sidecar_sha256: str) -> Record:
+    """What the ledger is to say after a copy was read again, whole, and every file is what was proven.
 
     Args:
-        lab: The lab.
         draft: What it was to say before.
+        sidecar_sha256: Of the sidecar that says so.
     """
-    sidecar = lab.truenas.read_file(f"{draft.backup_name}/{SIDECAR_NAME}")
-    extra = {**draft.extra, SIDECAR_FIELD: hashlib.sha256(sidecar).hexdigest()}
-    return replace(draft, truenas_verified_at=datetime.now(UTC), extra=extra)
+    extra = {name: value for name, value in draft.extra.items() if name != ANNOUNCED_FIELD}
+    return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, SIDECAR_FIELD: sidecar_sha256})
+
+
+def adopted(draft: Record, sidecar_sha256: str) -> Record:
+    """What the ledger is to say of a copy it did not know, and that was seen to be of this study: what it must be.
+
+    Args:
+        draft: What it was to say before.
+        sidecar_sha256: Of the sidecar that says so.
+    """
+    return replace(draft, extra={**draft.extra, SIDECAR_FIELD: sidecar_sha256})
+
+
+def announced(draft: Record, sidecar_sha256: str) -> Record:
+    """What the ledger is to say before a sidecar replaces the one that was proven last.
+
+    Args:
+        draft: What it was to say before.
+        sidecar_sha256: Of the new one.
+    """
+    return replace(draft, extra={**draft.extra, ANNOUNCED_FIELD: sidecar_sha256})
 
 
 def with_proofs(draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome | None) -> Record:
@@ -182,9 +206,10 @@ def with_proofs(draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome
     outcome = copy or archive
     if outcome is None:
         return draft
-    # A copy that was evicted once, and is there again, is one that may be lost.
-    evicted = (EVICTED_FIELD, EVICTION_BEGUN_FIELD) if copy else ()
-    extra = {name: value for name, value in draft.extra.items() if name not in evicted}
+    # A copy that was evicted once, and is there again, is one that may be lost; what was accepted is proven by now.
+    over = {ANNOUNCED_FIELD, *((EVICTED_FIELD, EVICTION_BEGUN_FIELD) if copy else ())}
+    over |= set(ACCEPTED_FIELDS) if archived else set()
+    extra = {name: value for name, value in draft.extra.items() if name not in over}
     return replace(
         draft,
         file_count=outcome.files,

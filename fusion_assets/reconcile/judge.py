@@ -16,6 +16,7 @@ from fusion_assets.reconcile.overwrite import (
     FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
     archived_elsewhere,
+    is_another,
     is_proven,
     name_taken,
     proven_otherwise,
@@ -23,6 +24,7 @@ from fusion_assets.reconcile.overwrite import (
     source_changed,
     spoken,
     trash_changed,
+    unknown_differs,
 )
 from fusion_assets.reconcile.plan import (
     BREAKS_STANDARD,
@@ -41,12 +43,10 @@ from fusion_assets.reconcile.plan import (
     UNARCHIVED,
     ObservedStudy,
 )
+from fusion_assets.reconcile.proven import SIDECAR_FIELD, accepted, known_sidecars
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
-
-# A field the ledger carries beyond the fixed ones.
-SIDECAR_FIELD = "sidecar_sha256"
 
 
 def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
@@ -152,11 +152,24 @@ def _invalid(said: str, source: SourceFacts) -> Condition | None:
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
     proven, copy = proven_otherwise(facts.last_proven, record, source.observation.fingerprint), facts.copy
     if proven is None:
-        return None
+        return _unlike_unknown(facts, source, record)
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
-    changed = source_changed(proven, source.listing, copy if isinstance(copy, CopyFacts) else None)
+    seen = copy if isinstance(copy, CopyFacts) else None
+    if another := is_another(proven, source.listing, seen):
+        return false(NAME_TAKEN, another)
+    changed = source_changed(proven, source.listing, seen)
     return false(SOURCE_CHANGED, changed) if changed else None
+
+
+def _unlike_unknown(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
+    """That a copy lies under its name which the ledger does not know, and that does not look like this study."""
+    if known_sidecars(record, facts.last_proven) or accepted(record, source.observation.fingerprint):
+        return None
+    copy = facts.copy if isinstance(facts.copy, CopyFacts) else None
+    archive = facts.archive if isinstance(facts.archive, ArchiveFacts) else None
+    differs = unknown_differs(source.listing, copy, archive, begun=facts.begun)
+    return false(SOURCE_CHANGED, differs) if differs else None
 
 
 def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, record: Record | None) -> Condition:
@@ -166,6 +179,8 @@ def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, rec
         return true("Present", "a directory of its name is there; its files were not looked at")
     if copy.checksums is None:
         return _without_sidecar(copy, record)
+    if (known := known_sidecars(record)) and not known.include(copy.sidecar):
+        return false(SIDECAR_LOST, "its sidecar is not the one that was proven; `fusion apply` proves the copy again")
     if missing := sorted(copy.checksums.keys() - copy.files.keys()):
         hint = "" if at_hand else " | hint: bring them back from S3"
         return false("FilesMissing", f"in the sidecar but not on the NAS: {name_some(missing)}{hint}")

@@ -190,6 +190,7 @@ def _gather(lab: Lab, around: Surroundings, memory: Memory, run_name: str, backu
         trash=attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         invalid=around.invalid.get(backup_name, {}),
         last_proven=around.last_proven.get(backup_name),
+        begun=backup_name in around.begun,
         elsewhere=recorded_elsewhere(around.by_run_name.get(run_name, ()), backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )
@@ -283,8 +284,19 @@ def read_copy(lab: Lab, backup_name: str) -> CopyFacts | None:
 def _look_at_archive(lab: Lab, around: Surroundings, backup_name: str) -> ArchiveFacts | None:
     if isinstance(around.on_s3, Unseen):
         raise ResourceError(around.on_s3.why)
-    if backup_name not in around.on_s3:
-        return None
+    return read_archive(lab, backup_name) if backup_name in around.on_s3 else None
+
+
+def read_archive(lab: Lab, backup_name: str) -> ArchiveFacts:
+    """What S3 has of a study: one listing, and HEAD of the sidecar.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+
+    Raises:
+        ResourceError: It cannot be seen.
+    """
     prefix = f"{backup_name}/"
     sizes = {found.key.removeprefix(prefix): found.size for found in lab.bucket.list(prefix)}
     if sizes.pop(SIDECAR_NAME, None) is None:

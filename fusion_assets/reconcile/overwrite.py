@@ -4,29 +4,28 @@ Raw microscope data is written once. When a file that is proven in both places i
 failing disk, ransomware or a mistake is likelier than a new truth; and copying it would replace the one thing that is
 known to be good. So a study that was complete once may gain files (the acquisition went on) and lose them (what is
 proven is kept), but when one of its proven files has another size or time, a person has to say that the new bytes are
-right. What a person said is written into the ledger, for exactly the state of the source that was seen then.
+right. What a person said is written into the ledger, for exactly the state of the source that was seen then, and for
+the files that differed (`proven`). The same holds for a finished copy or archive that the ledger does not know.
 
 A study that was never complete is still being written, and its files may change as they like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from fusion_assets.manifest.record import Record, Status
-from fusion_assets.reconcile.facts import CopyFacts
+from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts
 from fusion_assets.reconcile.lab import TRASH
+from fusion_assets.reconcile.proven import accepted
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
+from resources.storage import Entry
 
-# Fields the ledger carries beyond the fixed ones: how the source looked when it was hashed, and when changes to proven
-# files of it were accepted.
+# A field the ledger carries beyond the fixed ones: how the source looked when it was hashed.
 FINGERPRINT_FIELD = "fingerprint"
-ACCEPTED_FIELD = "accepted_fingerprint"
-ACCEPTED_AT_FIELD = "accepted_at"
 # Written before a source is moved into the trash: if it is gone later, a run of ours deleted it and was killed then.
 RELEASE_BEGUN_FIELD = "release_begun_at"
 
@@ -129,18 +128,6 @@ def last_proven(history: Iterable[Record]) -> Record | None:
     return proven[-1] if proven else None
 
 
-def accepted(record: Record | None, fingerprint: str) -> Mapping[str, Any]:
-    """The fields of a record that say that a person accepted the source as it is; empty if nobody did.
-
-    Args:
-        record: The ledger's record of the study.
-        fingerprint: Of the study's listing.
-    """
-    if record is None or record.extra.get(ACCEPTED_FIELD) != fingerprint:
-        return {}
-    return {name: record.extra[name] for name in (ACCEPTED_FIELD, ACCEPTED_AT_FIELD) if name in record.extra}
-
-
 def proven_otherwise(proven: Record | None, record: Record | None, fingerprint: str) -> Record | None:
     """The record to compare a source with, file by file; None if it is as it was proven, or as a person accepted it.
 
@@ -172,6 +159,78 @@ def changed_files(proven: Record, listing: Listing, copy: CopyFacts) -> tuple[st
         return ()
     differing = tuple(e.path for e in known if e.path in copy.files and not same_file(e, copy.files[e.path]))
     return differing or tuple(entry.path for entry in known if entry.path not in copy.files)
+
+
+def is_another(proven: Record | None, listing: Listing, copy: CopyFacts | None) -> str | None:
+    """Why a source that differs from what was proven is another study of that name; None if it may be the same.
+
+    A study gains files and loses some; one that has not a single one of those that were proven is another: the two
+    would become one archive.
+
+    Args:
+        proven: What `proven_otherwise` gives of it.
+        listing: The study at the source.
+        copy: Its copy on the NAS; None when there is none.
+    """
+    if proven is None or copy is None or not _shares_nothing(listing, copy.checksums or ()):
+        return None
+    return (
+        f"a study of this name was archived {spoken(proven.completed_at)}, and this one has none of its files | hint: "
+        "rename it; the archived one is never overwritten"
+    )
+
+
+def _shares_nothing(listing: Listing, paths: Collection[str]) -> bool:
+    return bool(paths and listing.files) and not any(entry.path in paths for entry in listing.files)
+
+
+def unknown_differs(
+    listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None, *, begun: bool
+) -> str | None:
+    """Why a source must not be copied over what lies under its name and the ledger does not know, by the looks of it.
+
+    A file that is as long as its object while the copy is not is taken for good: it is the NAS that lost bytes. None
+    does not mean that the bytes are the same; those are compared before anything is done.
+
+    Args:
+        listing: The study at the source.
+        copy: What is on the NAS.
+        archive: What is in S3.
+        begun: Whether the ledger knows of a run: then only what is finished counts, the rest is what that run left.
+    """
+    held = copy.files if copy and (copy.checksums or not begun) else {}
+    sizes = archive.sizes if archive and (archive.sidecar_sha256 is not None or not begun) else {}
+    paths = {*((copy and copy.checksums) or held), *sizes}
+    differing = [e.path for e in listing.files if e.path in paths and _differs(e, held.get(e.path), sizes.get(e.path))]
+    if _shares_nothing(listing, paths):
+        return unlike_unknown("it has none of its files", listing.name, acceptable=False)
+    if differing:
+        return unlike_unknown(f"these files differ from it: {name_some(differing)}", listing.name)
+    return None
+
+
+def _differs(entry: Entry, held: Entry | None, size: int | None) -> bool:
+    if held and same_file(entry, held):
+        return False
+    if size is None:
+        return held is not None
+    return entry.size != size or (held is not None and held.size == size)
+
+
+def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
+    """Why a study is not copied over what lies under its name and the ledger does not know, and the ways out.
+
+    Args:
+        what: How it differs.
+        run_name: The study.
+        acceptable: Whether a person could accept that.
+    """
+    accept = f'; if its files are the right ones, `fusion apply --accept-changes "{run_name}"`' if acceptable else ""
+    return (
+        "there is a copy or an archive of this name that the ledger does not know: of another study or program, or the "
+        f"ledger was lost; and {what}; nothing of it is overwritten | hint: rename the study; if the ledger was lost, "
+        f"`fusion manifest restore`; if files were damaged, put good ones back with their times{accept}"
+    )
 
 
 def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> str | None:

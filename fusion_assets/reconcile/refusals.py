@@ -5,18 +5,23 @@ What belongs here: looking, and raising. What does not: the rules themselves, wh
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.copies import Proven
 from fusion_assets.reconcile.errors import InvalidStudyError
 from fusion_assets.reconcile.lab import (
     Lab,
+    is_at_source,
     source_studies,
     trashed_studies,
 )
-from fusion_assets.reconcile.observe import read_copy
+from fusion_assets.reconcile.observe import read_archive, read_copy
 from fusion_assets.reconcile.overwrite import (
     RELEASE_BEGUN_FIELD,
     archived_elsewhere,
+    is_another,
     last_proven,
     name_taken,
     proven_otherwise,
@@ -24,9 +29,14 @@ from fusion_assets.reconcile.overwrite import (
     release_broke_off,
     source_changed,
     trash_changed,
+    unknown_differs,
+    unlike_unknown,
 )
+from fusion_assets.reconcile.proven import was_begun
 from fusion_assets.reconcile.surroundings import twins_of
-from fusion_assets.standard.listing import Listing
+from fusion_assets.standard.listing import Listing, read_listing
+from fusion_assets.transfer.check import check_source
+from fusion_assets.transfer.errors import name_some
 
 
 def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
@@ -50,8 +60,10 @@ def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
     if taken := taken or archived_elsewhere(_elsewhere(view, run_name, backup_name), fingerprint):
         raise InvalidStudyError(taken)
     proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
-    if proven and (changed := source_changed(proven, listing, read_copy(lab, backup_name))):
-        raise InvalidStudyError(changed)
+    if proven:
+        copy = read_copy(lab, backup_name)
+        if changed := is_another(proven, listing, copy) or source_changed(proven, listing, copy):
+            raise InvalidStudyError(changed)
     if twins := find_twins(lab, run_name):
         raise InvalidStudyError(
             f"it would become one with {', '.join(twins)} at the destinations | hint: rename it, or give it an alias"
@@ -62,6 +74,36 @@ def _release_broke_off(lab: Lab, record: Record | None, listing: Listing) -> boo
     if record is None or RELEASE_BEGUN_FIELD not in record.extra:
         return False  # as it nearly always is: no need to look at the copy
     return release_broke_off(record, listing, read_copy(lab, record.backup_name))
+
+
+def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collection[str] = ()) -> None:
+    """Never copy or archive anything over what the ledger does not know, unless it is of this study.
+
+    What tells is the bytes, of every file that both have: all of them are read at the source, if it is there.
+
+    Args:
+        lab: The lab.
+        run_name: The study.
+        proven: What lies there.
+        may_differ: Files that a person accepted.
+
+    Raises:
+        InvalidStudyError: It is not.
+        ResourceError: A place cannot be asked.
+    """
+    if proven.is_known or not is_at_source(lab, run_name):
+        return
+    backup_name = lab.config.backup_name(run_name)
+    files = read_listing(lab.source, run_name).files
+    others = Listing(run_name, tuple(entry for entry in files if entry.path not in may_differ))
+    begun = was_begun(lab.ledger.read().history(backup_name))
+    differs = unknown_differs(others, read_copy(lab, backup_name), read_archive(lab, backup_name), begun=begun)
+    if differs and not may_differ:
+        raise InvalidStudyError(differs)
+    shared = [entry for entry in others.files if entry.path in proven.checksums]
+    if problems := check_source(lab.source, run_name, shared, proven.checksums):
+        what = f"these files have other bytes: {name_some(problem.path for problem in problems)}"
+        raise InvalidStudyError(unlike_unknown(what, run_name, acceptable=False))
 
 
 def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:

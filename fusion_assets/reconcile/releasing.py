@@ -22,7 +22,6 @@ from fusion_assets.reconcile.entries import (
 )
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     SCRUBBED_FIELD,
     Lab,
@@ -36,6 +35,7 @@ from fusion_assets.reconcile.overwrite import (
     RELEASE_BEGUN_FIELD,
     spoken,
 )
+from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.reconcile.release import (
     SOURCE_PROVEN,
     TRASH_PROVEN,

@@ -8,16 +8,25 @@ only a person can cure, a transfer error or `ResourceError` for the rest. The la
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table, of_backup
-from fusion_assets.reconcile.copies import check_ledger, is_whole, mend_copy, proven_checksums, read_copy_again
+from fusion_assets.reconcile.copies import (
+    Proven,
+    check_ledger,
+    find_proven,
+    put_back_sidecar,
+    read_copy_again,
+    refuse_half,
+    replaceable,
+)
 from fusion_assets.reconcile.entries import (
+    adopted,
+    announced,
     append,
     append_failure,
     append_once,
@@ -37,19 +46,15 @@ from fusion_assets.reconcile.invalidity import (
     known_invalid,
     refuse_known_invalid,
 )
-from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import (
     Lab,
     check_truenas,
     is_at_source,
     trashed_studies,
 )
-from fusion_assets.reconcile.overwrite import (
-    ACCEPTED_AT_FIELD,
-    ACCEPTED_FIELD,
-    is_proven,
-)
-from fusion_assets.reconcile.refusals import find_twins, refuse_changed_trash, refuse_overwriting
+from fusion_assets.reconcile.overwrite import is_proven
+from fusion_assets.reconcile.proven import SIDECAR_FIELD
+from fusion_assets.reconcile.refusals import find_twins, refuse_changed_trash, refuse_overwriting, refuse_unlike
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.validate import with_clash
@@ -172,44 +177,58 @@ def transfer(
         TransferError: The copy failed; the ledger says ``failed_truenas``.
         ResourceError: A place failed; the ledger says which.
     """
-    check_ledger(lab, lab.config.backup_name(run_name), copying=copying)
+    backup_name = lab.config.backup_name(run_name)
+    ask_s3 = check_ledger(lab, backup_name, copying=copying)
     origin = _origin(lab, run_name) if copying else None
     listing = read_listing(lab.source, origin) if origin else None
+    _refuse(lab, run_name, origin, listing)
+    vouched = vouches_for_copy(lab, backup_name)
+    if listing and origin == run_name:
+        draft = begin(lab, run_name, listing)
+    else:
+        draft = go_on(lab, run_name, copy_proven=vouched and not copying)
+    try:
+        proven = find_proven(lab, backup_name, ask_s3=ask_s3)
+        refuse_half(lab, draft, origin, listing, proven)
+        may_differ = replaceable(lab, draft, listing, proven)
+        refuse_unlike(lab, run_name, proven, may_differ)
+        if listing and not proven.is_known:
+            put_back_sidecar(lab, backup_name, proven)
+            draft = adopted(draft, proven.sha256)
+        if not says_complete(lab, draft):
+            append_once(lab, draft)
+        read_again = not vouched and bool(proven.checksums)
+        distrusted = frozenset[str]()
+        if read_again and not proven.copy_was_read:
+            distrusted = read_copy_again(lab, backup_name, proven, listing, may_differ)
+        if read_again and not copying:
+            put_back_sidecar(lab, backup_name, proven)
+            draft = with_copy_read(draft, proven.sha256)
+        study = None
+        if origin and listing:
+            study = Study(origin, backup_name, listing.entries, proven.checksums, may_differ, distrusted)
+        moved = _move(lab, draft, study, proven, archiving=archiving, options=options, progress=progress)
+        done = Transferred(*moved, read_again)
+    except (TransferError, ResourceError) as error:
+        on_truenas = copying or isinstance(error, CorruptCopyError)
+        append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
+        raise
+    after = with_proofs(draft, done.copy, done.archive)
+    if done.archive and done.archive.error:
+        append_failure(lab, after, Status.FAILED_S3, done.archive.error)
+    elif not says_complete(lab, after):
+        append_once(lab, after)
+    return done
+
+
+def _refuse(lab: Lab, run_name: str, origin: str | None, listing: Listing | None) -> None:
+    """Raise `InvalidStudyError` for what must not be copied, or archived, as far as names and looks tell."""
     if listing and origin == run_name:
         refuse_overwriting(lab, run_name, listing)
     elif listing:
         refuse_changed_trash(lab, run_name, listing)
     if origin in (run_name, None):
         refuse_known_invalid(lab, run_name, listing)
-    backup_name = lab.config.backup_name(run_name)
-    vouched = vouches_for_copy(lab, backup_name)
-    if listing and origin == run_name:
-        draft = begin(lab, run_name, listing)
-    else:
-        draft = go_on(lab, run_name, copy_proven=vouched and not copying)
-    if not says_complete(lab, draft):
-        append_once(lab, draft)
-    try:
-        whole = listing is not None and is_whole(draft, origin, listing)
-        mended = mend_copy(lab, backup_name, whole=whole)
-        distrusted = None if vouched or mended else read_copy_again(lab, backup_name, listing)
-        read_again = mended or distrusted is not None
-        if read_again and not copying:
-            draft = with_copy_read(lab, draft)
-        moved = _move(
-            lab, draft, origin, listing, distrusted or (), archiving=archiving, options=options, progress=progress
-        )
-        done = Transferred(*moved, read_again)
-    except (TransferError, ResourceError) as error:
-        on_truenas = copying or isinstance(error, CorruptCopyError)
-        append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
-        raise
-    proven = with_proofs(draft, done.copy, done.archive)
-    if done.archive and done.archive.error:
-        append_failure(lab, proven, Status.FAILED_S3, done.archive.error)
-    elif not says_complete(lab, proven):
-        append_once(lab, proven)
-    return done
 
 
 def _origin(lab: Lab, run_name: str) -> str:
@@ -217,44 +236,36 @@ def _origin(lab: Lab, run_name: str) -> str:
     return run_name if is_at_source(lab, run_name) else trashed_studies(lab).get(run_name, run_name)
 
 
-def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
-    """Write down that a person said: what changed at the source is right, and may replace what was proven of it.
-
-    Args:
-        lab: The lab.
-        run_name: The study.
-        fingerprint: Of the source as that person saw it; a change after that has to be accepted anew.
-
-    Raises:
-        LedgerError: Nothing of it was ever recorded.
-        ResourceError: The ledger cannot be read or written.
-    """
-    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
-    if record is None:
-        raise LedgerError(f"the ledger knows nothing of {run_name}: there is nothing that a change could replace")
-    said = {ACCEPTED_FIELD: fingerprint, ACCEPTED_AT_FIELD: datetime.now(UTC).isoformat()}
-    append(lab, replace(record, extra={**record.extra, **said}))
-
-
 def _move(
     lab: Lab,
     draft: Record,
-    origin: str | None,
-    listing: Listing | None,
-    distrusted: Collection[str],
+    study: Study | None,
+    proven: Proven,
     *,
     archiving: bool,
     options: TransferOptions,
     progress: ProgressSink,
 ) -> tuple[CopyOutcome | None, ArchiveOutcome | None]:
-    if origin is None or listing is None:
+    if study is None:
+        expected = proven.checksums or None  # else the copy itself says what is wrong with it
         return None, archive_copy(
-            lab.truenas, lab.bucket, backup_name=draft.backup_name, options=options, progress=progress
+            lab.truenas,
+            lab.bucket,
+            backup_name=draft.backup_name,
+            expected=expected,
+            options=options,
+            progress=progress,
         )
-    study = Study(origin, draft.backup_name, listing.entries, proven_checksums(lab, draft), distrusted)
-    if archiving:
-        return copy_and_archive(lab.source, lab.truenas, lab.bucket, study, options=options, progress=progress)
-    return copy_study(lab.source, lab.truenas, study, options=options, progress=progress), None
+
+    def announce(sidecar_sha256: str) -> None:
+        if proven.sidecar and proven.sha256 != sidecar_sha256:
+            append(lab, announced(draft, sidecar_sha256))
+
+    if not archiving:
+        return copy_study(lab.source, lab.truenas, study, options=options, progress=progress, announce=announce), None
+    return copy_and_archive(
+        lab.source, lab.truenas, lab.bucket, study, options=options, progress=progress, announce=announce
+    )
 
 
 def refuse_unarchived(done: Transferred) -> None:

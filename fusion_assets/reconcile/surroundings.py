@@ -21,6 +21,7 @@ from fusion_assets.reconcile.invalidity import known_invalid
 from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import locked_backups
 from fusion_assets.reconcile.overwrite import is_proven
+from fusion_assets.reconcile.proven import was_begun
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.standard.validate import is_study_candidate
 from resources.errors import NotFoundError, ResourceError, described
@@ -38,6 +39,7 @@ class Surroundings:
     view: LedgerView
     invalid: Mapping[str, Mapping[str, str]]
     last_proven: Mapping[str, Record]
+    begun: frozenset[str]
     by_run_name: Mapping[str, list[Record]]
     at_source: frozenset[str]
     twins: Mapping[str, list[str]]
@@ -80,6 +82,7 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         view=view,
         invalid=known_invalid(record for _, record in view.events),
         last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
+        begun=frozenset(record.backup_name for _, record in view.events if was_begun([record])),
         by_run_name=by_run_name,
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source, view.records.values()),

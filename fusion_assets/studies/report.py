@@ -14,8 +14,8 @@ from typing import Any
 import dagster as dg
 
 from fusion_assets.reconcile.errors import InconsistentLedgerError
-from fusion_assets.reconcile.judge import SIDECAR_FIELD
 from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.reconcile.release import GateError, Released
 from fusion_assets.reconcile.steps import Recorded, Transferred, Validation
 from fusion_assets.standard.table import RULES

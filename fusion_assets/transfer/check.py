@@ -64,21 +64,28 @@ class _Recorded:
         return [Problem(path, "missing on the NAS", on_nas=True) for path in missing]
 
 
-def _read_copy(nas: Storage, backup_name: str) -> _Recorded:
+def _read_copy(nas: Storage, backup_name: str, expected: Mapping[str, str] | None = None) -> _Recorded:
     held = list_held(nas, backup_name)
-    records, sidecar = read_records(nas, backup_name, held)
-    if sidecar is None:
+    records, sidecar = read_records(nas, backup_name, held, expected)
+    if sidecar is None and expected is None:
         raise ArchiveError(f"{nas.location(backup_name)} holds no finished copy (no {SIDECAR_NAME}): copy it first")
     known = known_proofs(held, replace(records, journal={}))
-    return _Recorded(sidecar, records.sidecar, known)
+    return _Recorded(sidecar or b"", records.sidecar, known)
 
 
-def check_copy(nas: Storage, backup_name: str, *, read: Callable[[int], None] = lambda _: None) -> list[Problem]:
+def check_copy(
+    nas: Storage,
+    backup_name: str,
+    expected: Mapping[str, str] | None = None,
+    *,
+    read: Callable[[int], None] = lambda _: None,
+) -> list[Problem]:
     """Read every file of a finished copy and compare it with the sidecar.
 
     Args:
         nas: Where the copy is.
-        backup_name: The study's name at the destinations.
+        backup_name: The copy's directory.
+        expected: SHA-256 in hex by path of what was proven, to compare with instead of its sidecar.
         read: Called with the bytes of each file that was read, by several threads at once.
 
     Returns:
@@ -89,7 +96,7 @@ def check_copy(nas: Storage, backup_name: str, *, read: Callable[[int], None] = 
         CorruptCopyError: The sidecar cannot be read.
         ResourceError: The NAS failed: unknown, not corrupt.
     """
-    copy = _read_copy(nas, backup_name)
+    copy = _read_copy(nas, backup_name, expected)
     problems = copy.missing
 
     def check(proof: FileProof, buffer: memoryview) -> None:

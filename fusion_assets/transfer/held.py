@@ -27,13 +27,24 @@ def list_held(nas: Storage, backup_name: str) -> dict[str, Entry]:
     return {entry.path: entry for entry in entries}
 
 
-def read_records(nas: Storage, backup_name: str, held: Mapping[str, Entry]) -> tuple[Records, bytes | None]:
+def read_records(
+    nas: Storage, backup_name: str, held: Mapping[str, Entry], expected: Mapping[str, str] | None = None
+) -> tuple[Records, bytes | None]:
     """What earlier runs proved, and the sidecar's bytes; None if there is no sidecar.
 
+    Args:
+        nas: Where the copy is.
+        backup_name: Its directory.
+        held: What is in it.
+        expected: What was proven last, if that is known better than from the sidecar that lies there.
+
     Raises:
-        CorruptCopyError: There is a sidecar that cannot be read.
+        CorruptCopyError: There is a sidecar that cannot be read, and nothing better.
     """
     sidecar = nas.read_file(f"{backup_name}/{SIDECAR_NAME}") if SIDECAR_NAME in held else None
+    journal = Journal(nas, backup_name).read() if JOURNAL_NAME in held else {}
+    if expected is not None:
+        return Records(expected, journal), sidecar
     try:
         checksums = parse_sidecar(sidecar or b"")
     except SidecarError as error:
@@ -42,7 +53,6 @@ def read_records(nas: Storage, backup_name: str, held: Mapping[str, Entry]) -> t
             "it, else remove it and copy the study again",
             paths=[SIDECAR_NAME],
         ) from error
-    journal = Journal(nas, backup_name).read() if JOURNAL_NAME in held else {}
     return Records(checksums, journal), sidecar
 
 

@@ -1,4 +1,7 @@
-"""Archiving files that an earlier run has proven on the NAS: each is verified against its record while it is uploaded.
+"""Files that an earlier run has proven on the NAS: each is verified against its record while it is uploaded.
+
+What only the journal of a run vouches for that was broken off is read once more, whether S3 has it or not: nobody knows
+what a crash of the NAS left of it, and once it stands in the sidecar nobody reads it again.
 
 A part's digest must be sent before its bytes, and here it is not known before they are read: so a part is held in
 memory, or, where it is too large for that, read twice. What belongs here: files under their final names, and what
@@ -32,48 +35,60 @@ from resources.errors import ResourceError
 from resources.storage import Reader
 
 
-def archive_kept(session: Session, batch: KeptBatch) -> None:
+def prove_kept(session: Session, batch: KeptBatch) -> None:
     """Archive a batch from the NAS, as far as S3 does not have it; files found corrupt are set aside and noted."""
-    if session.open_archive is None:
-        return
     options = session.options
     with session.meter.timing("upload"):
         if all(options.is_small(proof.size) for proof in batch.files):
-            run_small(session.provers, batch.files, partial(_archive_small, session))
+            run_small(session.provers, batch.files, partial(_prove_small, session))
         else:
             for proof in batch.files:
-                _archive_large(session, proof)
+                _prove_large(session, proof)
     session.meter.done(len(batch.files))
 
 
-def _archive_small(session: Session, proof: FileProof, buffer: memoryview) -> None:
+def _prove_small(session: Session, proof: FileProof, buffer: memoryview) -> None:
     archive = session.open_archive
-    if archive is None or archive.holds(proof) or not archive.is_open:
+    if archive and (archive.holds(proof) or not archive.is_open):
+        archive = None
+    if archive is None and proof.path not in session.unread:
         return
     session.bandwidth.take(proof.size)
     data = read_small(session.nas, session.nas_path(proof.path), proof.size, buffer, uncached=True)
     session.meter.count_read_back(proof.path, proof.size)
     if data is None or hashlib.sha256(data).hexdigest() != proof.sha256:
         set_aside(session, proof, buffer)
-        return
-    archive.put(proof, data)
+    elif archive:
+        archive.put(proof, data)
 
 
-def _archive_large(session: Session, proof: FileProof) -> None:
+def _prove_large(session: Session, proof: FileProof) -> None:
     archive = session.open_archive
-    if archive is None:
-        return
+    was_read = _archive_large(session, archive, proof) if archive else False
+    if proof.path in session.unread and not was_read and proof.path not in session.corrupt:
+        session.provers.run([proof], partial(_read_again, session), buffer_size=session.options.buffer_size)
+
+
+def _read_again(session: Session, proof: FileProof, buffer: memoryview) -> None:
+    digests = _hash_copy(session, proof, max(proof.size, 1), buffer)
+    if digests is None or digests[0] != proof.sha256:
+        set_aside(session, proof, buffer)
+
+
+def _archive_large(session: Session, archive: Archive, proof: FileProof) -> bool:
+    """Archive a file as far as S3 does not have it; returns whether all of it was read for that."""
     proof = archive.recognised(proof)
     if proof.composite is None and (part_size := archive.part_size_to_check(proof)):
         proof = _with_composite(session, proof, part_size)
     session.proofs[proof.path] = proof
     if proof.path in session.corrupt or archive.holds(proof) or not archive.is_open:
-        return
+        return False
     with session.nas.open_reader(session.nas_path(proof.path), uncached=True) as reader:
         uploading = _Uploading(session, archive, reader, proof)
         session.proofs[proof.path] = uploading.run()
     if uploading.rotten:
         session.provers.run([proof], partial(set_aside, session), buffer_size=session.options.buffer_size)
+    return archive.is_open
 
 
 def _with_composite(session: Session, proof: FileProof, part_size: int) -> FileProof:

@@ -7,7 +7,7 @@ left alone or cleaned away, and in which order the work goes. What does not: doi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fusion_assets.standard.listing import LOCK_NAME, SIDECAR_NAME, is_own_file
 from fusion_assets.transfer.errors import ArchiveError, CorruptCopyError, name_some
@@ -25,7 +25,7 @@ class Records:
     """What earlier runs proved.
 
     Attributes:
-        sidecar: SHA-256 in hex by path, of the finished copy before.
+        sidecar: SHA-256 in hex by path, of what was proven last.
         journal: Proofs by path, of a copy that did not finish.
     """
 
@@ -41,6 +41,7 @@ class CopyPlan:
         directories: To create, parents first.
         copy: Files to copy from the source.
         keep: Files whose copy is proven and unchanged; those the source no longer has among them.
+        unread: Those of them for which only the journal of a run vouches that was broken off.
         skipped: Entries that are not copied: links, special files, and files named like our own.
         extra: Files on the NAS that we know nothing of: left alone, not archived.
         leftovers: Unfinished files of a run that was broken off, to remove first.
@@ -50,6 +51,7 @@ class CopyPlan:
     directories: tuple[str, ...]
     copy: tuple[Entry, ...]
     keep: tuple[FileProof, ...]
+    unread: frozenset[str]
     skipped: tuple[Entry, ...]
     extra: tuple[str, ...]
     leftovers: tuple[str, ...]
@@ -71,7 +73,12 @@ def same_file(one: Entry | FileProof, other: Entry | FileProof) -> bool:
 
 
 def plan_copy(
-    entries: Sequence[Entry], held: Mapping[str, Entry], records: Records, distrusted: Collection[str] = ()
+    entries: Sequence[Entry],
+    held: Mapping[str, Entry],
+    records: Records,
+    *,
+    accepted: Collection[str] = (),
+    distrusted: Collection[str] = (),
 ) -> CopyPlan:
     """Decide what a copy has to do.
 
@@ -81,7 +88,8 @@ def plan_copy(
         entries: The study at the source, paths relative to it.
         held: What is in the copy's directory on the NAS, by path relative to it.
         records: What earlier runs proved.
-        distrusted: Files of the study whose copy is not what the sidecar says.
+        accepted: Files that may have other bytes than the sidecar says: of them only the journal counts.
+        distrusted: Files whose copy was found not to be what was proven: no record of them counts.
 
     Raises:
         CorruptCopyError: A file that was proven once is neither on the NAS nor at the source.
@@ -89,15 +97,18 @@ def plan_copy(
     wanted = wanted_entries(entries)
     files = {entry.path: entry for entry in wanted if entry.kind == "file"}
     copied_or_ours = {LOCK_NAME, SIDECAR_NAME, *(entry.path for entry in wanted)}
-    sidecar = {path: sha256 for path, sha256 in records.sidecar.items() if path not in distrusted}
-    records = replace(records, sidecar=sidecar)
-    known = known_proofs(held, records)
+    believed = Records(
+        {path: sha256 for path, sha256 in records.sidecar.items() if path not in {*distrusted, *accepted}},
+        {path: proof for path, proof in records.journal.items() if path not in distrusted},
+    )
+    known = known_proofs(held, believed)
     check_nothing_lost(records, known, files)
     trusted = {path: proof for path, proof in known.items() if _is_current(proof, files)}
     return CopyPlan(
         directories=directories_of(wanted),
         copy=tuple(entry for path, entry in files.items() if path not in trusted),
         keep=tuple(trusted[path] for path in sorted(trusted)),
+        unread=frozenset(path for path, proof in trusted.items() if believed.sidecar.get(path) != proof.sha256),
         skipped=tuple(entry for entry in entries if entry.path not in copied_or_ours),
         extra=extra_files(held, {*files, *trusted}),
         leftovers=leftovers_of(held),
@@ -197,7 +208,7 @@ class LargeBatch:
 
 @dataclass(frozen=True, slots=True)
 class KeptBatch:
-    """Files that are proven on the NAS, to archive from there."""
+    """Files that are proven on the NAS, to archive from there, or to read once more."""
 
     files: tuple[FileProof, ...]
 

@@ -38,16 +38,23 @@ class Study:
         run_name: Its directory at the source; empty when only its NAS copy is archived.
         backup_name: Its directory on the NAS, and what its keys begin with.
         entries: Its listing, paths relative to it: what is copied, and what it must still be afterwards.
-        expected: SHA-256 in hex by path, where the source is known to be unchanged since these were proven: then a file
-            with other bytes has rotted, and must not replace what was proven.
-        distrusted: Files whose copy was found not to be what its sidecar says: they are copied again.
+        expected: SHA-256 in hex by path of all that was proven of it last, wherever that is known from: no file with
+            other bytes may replace what was proven, and no path of it may be forgotten. Empty where nothing was; None
+            where nobody looked, and the sidecar of the copy is to be believed.
+        accepted: Of these, the files that may have other bytes by now.
+        distrusted: Files whose copy was found not to be what was proven: they are copied again.
     """
 
     run_name: str
     backup_name: str
     entries: Sequence[Entry]
-    expected: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, str] | None = None
+    accepted: Collection[str] = ()
     distrusted: Collection[str] = ()
+
+    def expects(self, path: str) -> str | None:
+        """The SHA-256 that a file must have; None if it may have any."""
+        return (self.expected or {}).get(path) if path not in self.accepted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Session:
         study: What is moved.
         archive: The S3 side; None when only the copy is wanted.
         proofs: Every file proven on the NAS, by path.
+        unread: Those of them that a run proved which was broken off: they are read again before they count.
         changed: Files that changed while they were copied.
         corrupt: Files whose copy was found corrupt, and set aside.
     """
@@ -89,6 +97,7 @@ class Session:
     provers: Crew
     journal: Journal
     proofs: dict[str, FileProof] = field(default_factory=dict)
+    unread: Collection[str] = ()
     changed: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -123,7 +132,7 @@ class Session:
 
     def check_expected(self, path: str, sha256: str) -> None:
         """Raise `RottenSourceError` if a file of the source, which must be what was proven, has other bytes."""
-        if self.study.expected.get(path, sha256) != sha256:
+        if self.study.expects(path) not in (None, sha256):
             raise RottenSourceError(
                 f"{self.source.location(self.source_path(path))} has not the bytes that were proven of it when it was "
                 "archived: its disk has damaged it, or it was written again. Nothing was copied over what was proven | "
@@ -151,6 +160,10 @@ class Session:
         self.proofs.update((proof.path, proof) for proof in proven)
 
 
+def _open_archive(bucket: S3Bucket, study: Study, meter: Meter) -> Archive:
+    return Archive(bucket, study.backup_name, meter, is_new=study.expected is not None and not study.expected)
+
+
 @contextmanager
 def open_session(
     places: Places, study: Study, options: TransferOptions, progress: ProgressSink | None
@@ -164,7 +177,7 @@ def open_session(
         places=places,
         study=study,
         options=options,
-        archive=Archive(places.bucket, study.backup_name, meter) if places.bucket else None,
+        archive=_open_archive(places.bucket, study, meter) if places.bucket else None,
         meter=meter,
         stop=stop,
         bandwidth=Bandwidth(options.bandwidth_limit, stop),

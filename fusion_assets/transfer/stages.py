@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from fusion_assets.transfer.crew import Handover, StoppedError
-from fusion_assets.transfer.kept import archive_kept
+from fusion_assets.transfer.kept import prove_kept
 from fusion_assets.transfer.large import CopiedLarge, copy_large
 from fusion_assets.transfer.plan import Batch, KeptBatch, LargeBatch, SmallBatch
 from fusion_assets.transfer.progress import REPORT_SECONDS
@@ -99,4 +99,4 @@ def _prove(session: Session, batch: Copied) -> None:
         case CopiedLarge():
             prove_large(session, batch)
         case KeptBatch():
-            archive_kept(session, batch)
+            prove_kept(session, batch)

@@ -7,7 +7,7 @@ does not: the work itself (`stages`), and judging finished copies and archives (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fusion_assets.standard.listing import SIDECAR_NAME
@@ -46,6 +46,7 @@ def copy_study(
     *,
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> CopyOutcome:
     """Copy a study to the NAS and read every file back; what an earlier run has proven is kept.
 
@@ -55,6 +56,8 @@ def copy_study(
         study: The study as it was listed.
         options: Sizes and limits.
         progress: Is told how far it is.
+        announce: Is told the SHA-256 of a new sidecar before it is written: whoever keeps what was proven must know
+            both, until it is told that all is done.
 
     Returns:
         What was done. The copy holds the files of the listing, those a former listing had, and the sidecar.
@@ -66,7 +69,7 @@ def copy_study(
         CorruptCopyError: A file that was proven once is gone.
         ResourceError: A place failed, is too full (`StorageFullError`) or cannot keep a name (`UnsafeNameError`).
     """
-    return _copy(Places(source, nas, None), study, options or TransferOptions(), progress)[0]
+    return _copy(Places(source, nas, None), study, options or TransferOptions(), progress, announce)[0]
 
 
 def copy_and_archive(
@@ -77,13 +80,14 @@ def copy_and_archive(
     *,
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
+    announce: Callable[[str], None] = lambda _: None,
 ) -> tuple[CopyOutcome, ArchiveOutcome]:
     """Copy a study to the NAS and archive it in S3 in one pass: one source read, one NAS write, one NAS read.
 
     Arguments and errors are those of `copy_study`, and `bucket` is where the objects go. When S3 fails, the copy goes
     on to its end, and ``error`` of the second outcome says why there is no archive.
     """
-    copied, archived = _copy(Places(source, nas, bucket), study, options or TransferOptions(), progress)
+    copied, archived = _copy(Places(source, nas, bucket), study, options or TransferOptions(), progress, announce)
     assert archived is not None
     return copied, archived
 
@@ -93,6 +97,7 @@ def archive_copy(
     bucket: S3Bucket,
     *,
     backup_name: str,
+    expected: Mapping[str, str] | None = None,
     options: TransferOptions | None = None,
     progress: ProgressSink | None = None,
 ) -> ArchiveOutcome:
@@ -102,11 +107,12 @@ def archive_copy(
         nas: Where the copy is.
         bucket: Where the objects go.
         backup_name: The copy's directory on the NAS, and what the keys begin with.
+        expected: SHA-256 in hex by path of all that was proven last; None to believe the sidecar.
         options: Sizes and limits; the bandwidth limit holds for reading the NAS.
         progress: Is told how far it is.
 
     Raises:
-        ArchiveError: There is no finished copy; or an object could not be proven.
+        ArchiveError: There is no finished copy, or not of what was proven; or an object could not be proven.
         CorruptCopyError: Files of the copy are gone or no longer what was proven; these were set aside, so that the
             next copy takes them from the source again.
         ResourceError: The NAS or S3 failed.
@@ -116,11 +122,13 @@ def archive_copy(
     records, sidecar = read_records(nas, backup_name, held)
     if sidecar is None:
         raise ArchiveError(f"{nas.location(backup_name)} holds no finished copy (no {SIDECAR_NAME}): copy it first")
+    if expected is not None and records.sidecar != dict(expected):
+        raise ArchiveError(f"the sidecar of {nas.location(backup_name)} is not what was proven; copy the study again")
     known = known_proofs(held, records)
     check_finished(records, known)
     check_nothing_lost(records, known, {})
     proofs = {path: known[path] for path in records.sidecar}
-    places, study = Places(None, nas, bucket), Study("", backup_name, entries=())
+    places, study = Places(None, nas, bucket), Study("", backup_name, entries=(), expected=expected)
     with open_session(places, study, options or TransferOptions(), progress) as session:
         session.proofs.update(proofs)
         size = _total(proofs)
@@ -135,42 +143,51 @@ def archive_copy(
 
 
 def _copy(
-    places: Places, study: Study, options: TransferOptions, progress: ProgressSink | None
+    places: Places,
+    study: Study,
+    options: TransferOptions,
+    progress: ProgressSink | None,
+    announce: Callable[[str], None],
 ) -> tuple[CopyOutcome, ArchiveOutcome | None]:
     nas, backup_name = places.nas, study.backup_name
     nas.check_mounted()
     held = list_held(nas, backup_name)
     check_names(nas, backup_name, study.entries, held)
-    records, present_sidecar = read_records(nas, backup_name, held)
-    plan = plan_copy(study.entries, held, records, study.distrusted)
+    records, present_sidecar = read_records(nas, backup_name, held, study.expected)
+    # What a run read back that was broken off, and is not what was proven, is nothing to keep.
+    other = [path for path, proof in records.journal.items() if study.expects(path) not in (None, proof.sha256)]
+    distrusted = {*study.distrusted, *other}
+    plan = plan_copy(study.entries, held, records, accepted=study.accepted, distrusted=distrusted)
     remove_files(nas, backup_name, plan.leftovers)
     check_space(nas, plan.copy, options.space_reserve)
     with open_session(places, study, options, progress) as session:
         for directory in plan.directories:
             nas.make_directory(session.nas_path(directory).rstrip("/"))
         session.proofs.update((proof.path, proof) for proof in plan.keep)
-        _expect(session, plan)
-        kept = plan_kept(plan.keep, options) if session.archive else []
-        run_stages(session, [*plan_batches(plan.copy, options), *kept], records.sidecar)
+        session.unread = plan.unread
+        to_read = [proof for proof in plan.keep if session.archive or proof.path in plan.unread]
+        _expect(session, plan, to_read)
+        batches = [*plan_batches(plan.copy, options), *plan_kept(to_read, options)]
+        run_stages(session, batches, records.sidecar)
         _raise_changed(session)
         _raise_corrupt(session)
         sidecar = format_sidecar({path: proof.sha256 for path, proof in session.proofs.items()})
+        if sidecar != present_sidecar:
+            announce(hashlib.sha256(sidecar).hexdigest())
         _commit_copy(session, plan, sidecar, present_sidecar)
         copied = _copied(session, plan, sidecar)
         return copied, _archived(session, session.archive, sidecar, plan.extra) if session.archive else None
 
 
-def _expect(session: Session, plan: CopyPlan) -> None:
+def _expect(session: Session, plan: CopyPlan, to_read: Sequence[FileProof]) -> None:
     to_copy = sum(entry.size for entry in plan.copy)
-    kept = sum(proof.size for proof in plan.keep)
     session.meter.expect(
         files=len(plan.copy) + len(plan.keep),
-        total_bytes=to_copy + kept,
+        total_bytes=to_copy + sum(proof.size for proof in plan.keep),
         to_copy=to_copy,
-        to_read_back=to_copy + (kept if session.archive else 0),
+        to_read_back=to_copy + sum(proof.size for proof in to_read),
     )
-    if not session.archive:
-        session.meter.done(len(plan.keep))
+    session.meter.done(len(plan.keep) - len(to_read))
 
 
 def _raise_changed(session: Session) -> None:

@@ -79,9 +79,11 @@ class Archive:
         bucket: Where.
         backup_name: The study; its keys begin with it.
         meter: Counts what is uploaded.
+        is_new: Whether nothing was ever proven of this study: then a finished archive of its name is another's.
     """
 
-    def __init__(self, bucket: S3Bucket, backup_name: str, meter: Meter) -> None:
+    def __init__(self, bucket: S3Bucket, backup_name: str, meter: Meter, *, is_new: bool = False) -> None:
+        self._is_new = is_new
         self._bucket = bucket
         self._name = backup_name
         self._meter = meter
@@ -108,6 +110,11 @@ class Archive:
         with self.guard():
             self._bucket.abort_abandoned(self._name)
             self._listed = list_objects(self._bucket, self._name)
+            if self._is_new and SIDECAR_NAME in self._listed:
+                raise ArchiveError(
+                    f"{self._uri('')} holds a finished archive that nobody has compared with this study; nothing of it "
+                    "is overwritten. Run it again"
+                )
             self._composites = recognised_composites(self._bucket, self._name, self._listed, recorded)
 
     @contextmanager

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from fusion_assets.manifest.record import Status
 from fusion_assets.reconcile import steps
+from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import SIDECAR_LOST, Step, Verdict
@@ -300,22 +301,36 @@ def test_a_sidecar_that_the_nas_damaged_is_written_again_when_the_copy_proves_it
 
 
 @pytest.mark.parametrize("source", ["at the source", "in the trash", "half deleted"])
-def test_a_damaged_sidecar_beside_a_damaged_file_is_written_only_from_a_study_that_is_whole(
+def test_a_damaged_sidecar_beside_a_damaged_file_is_made_good_from_what_is_at_hand(
     archived: SmallLab, source: str
 ) -> None:
     if source == "at the source":
         _release(archived)
     else:
         _break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
-    sidecar, file = archived.copy / "_checksums.sha256", archived.copy / archived.path_of("focus003.bin")
+    sidecar, file = archived.copy / SIDECAR_NAME, archived.copy / archived.path_of("focus003.bin")
+    good = sidecar.read_bytes()
     sidecar.write_bytes(b"no sidecar at all")
     _flip_bit(file)
     done = archived.apply()
-    if source == "half deleted":
-        assert "bring it and what is missing back from s3://" in done.errors
-        assert sidecar.read_bytes() == b"no sidecar at all"
-        file.write_bytes(archived.objects()[archived.key(archived.path_of("focus003.bin"))])
-        done = archived.apply()
+    assert done.failed == 0, done.errors
+    assert sidecar.read_bytes() == good
+    assert_completed(archived)
+
+
+def test_a_damaged_sidecar_beside_a_damaged_file_that_only_s3_has_needs_a_person(archived: SmallLab) -> None:
+    path = archived.path_of("focus003.bin")
+    trashed = _break_off_release(archived, path)
+    sidecar, file = archived.copy / SIDECAR_NAME, archived.copy / path
+    sidecar.write_bytes(b"no sidecar at all")
+    _flip_bit(file)
+    left = sorted(trashed.rglob("*"))
+    refused = archived.apply()
+    assert path in refused.errors
+    assert "bring them back from s3://" in refused.errors
+    assert sorted(trashed.rglob("*")) == left
+    file.write_bytes(archived.objects()[archived.key(path)])
+    done = archived.apply()
     assert done.failed == 0, done.errors
     assert_completed(archived)
 
@@ -394,7 +409,7 @@ def test_changes_that_a_person_accepted_replace_what_was_proven(archived: SmallL
 def test_changes_that_were_accepted_are_archived_by_a_later_run_when_the_first_one_fails(archived: SmallLab) -> None:
     archived.write(archived.path_of("focus003.bin"), b"written again, longer or shorter than before")
     with archived.opened() as opened:
-        steps.accept_changes(opened, STUDY, archived.plans()[STUDY].observed.fingerprint)
+        accept_changes(opened, STUDY, archived.plans()[STUDY].observed.fingerprint)
         steps.transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
     assert archived.ledger()[-1]["status"] == "in_progress"
     _release(archived)

@@ -19,7 +19,6 @@ from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, SourceFacts, 
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.judge import judge_study
 from fusion_assets.reconcile.overwrite import (
-    ACCEPTED_FIELD,
     FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
     last_proven,
@@ -27,6 +26,7 @@ from fusion_assets.reconcile.overwrite import (
     release_broke_off,
 )
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Desired, ObservedStudy, Verdict, plan_study
+from fusion_assets.reconcile.proven import ACCEPTED_FIELD, SIDECAR_FIELD
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport
 from resources.storage import Entry
@@ -61,7 +61,8 @@ def touched(one: Entry) -> Entry:
 
 def complete(proven: Files, **changes: object) -> Record:
     fingerprint = Listing(NAME, tuple(proven.values())).fingerprint()
-    return replace(record(extra={FINGERPRINT_FIELD: fingerprint}), **changes)
+    extra = {FINGERPRINT_FIELD: fingerprint, SIDECAR_FIELD: hashlib.sha256(SIDECAR).hexdigest()}
+    return replace(record(extra=extra), **changes)
 
 
 def facts(proven: Files, source: Files, copy: Files | None = None, **changes: object) -> StudyFacts:

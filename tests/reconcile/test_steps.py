@@ -14,7 +14,7 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile import releasing, steps
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
-from fusion_assets.reconcile.lab import TRASH, Lab, create_ledger
+from fusion_assets.reconcile.lab import TRASH, Lab
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.reconcile.steps import Transferred
@@ -170,15 +170,15 @@ def test_a_copy_that_no_record_vouches_for_is_read_again_and_only_its_bad_files_
 
 
 def test_a_sidecar_that_somebody_wrote_again_is_not_believed_before_its_files_were_read(complete, lab):
-    bad = lab.copy / lab.path_of("focus003.bin")
     sidecar = lab.copy / SIDECAR_NAME
-    sidecar.write_bytes(sidecar.read_bytes().replace(sidecar.read_bytes()[:64], b"0" * 64))
+    good = sidecar.read_bytes()
+    sidecar.write_bytes(good.replace(good[:64], b"0" * 64))
     assert not vouches_for_copy(complete, STUDY)
     done = transfer(complete)
     assert done.copy_read_again
     assert done.copy is not None
-    assert done.copy.copied_files == 1
-    assert bad.is_file()
+    assert done.copy.copied_files == 0, "the files are what was proven; only the sidecar is not"
+    assert sidecar.read_bytes() == good
     steps.record_entry(complete, STUDY)
     assert_completed(lab, released=False)
 
@@ -251,8 +251,12 @@ def test_no_line_says_that_both_copies_are_proven_before_they_are(complete, lab)
     lab.server.client().delete_object(Bucket=lab.bucket, Key=lab.key(lab.path_of("focus003.bin")))
     said = len(lab.ledger())
     transfer(complete)
-    begun, proven = lab.ledger()[said:]
-    assert (begun["truenas_verified_at"], begun["s3_verified_at"]) == (None, None)
+    begun, announced, proven = lab.ledger()[said:]
+    for line in (begun, announced):
+        assert (line["truenas_verified_at"], line["s3_verified_at"]) == (None, None)
+    assert begun["sidecar_sha256"] == announced["sidecar_sha256"] != proven["sidecar_sha256"]
+    assert announced["announced_sidecar_sha256"] == proven["sidecar_sha256"]
+    assert "announced_sidecar_sha256" not in proven
     assert proven["truenas_verified_at"]
     assert proven["s3_verified_at"]
 
@@ -520,17 +524,3 @@ def test_a_release_from_the_trash_needs_a_complete_record(proven, lab):
     with pytest.raises(GateError, match="does not say complete"):
         releasing.release(proven, STUDY, {})
     assert_kept(lab)
-
-
-def test_changes_of_a_study_that_was_never_recorded_cannot_be_accepted(opened):
-    create_ledger(opened)
-    with pytest.raises(LedgerError, match="knows nothing"):
-        steps.accept_changes(opened, STUDY, "fingerprint")
-
-
-def test_accepting_changes_leaves_the_record_of_what_is_proven_as_it_was(complete, lab):
-    steps.accept_changes(complete, STUDY, "as it looks now")
-    before, after = lab.ledger()[-2:]
-    assert after.pop("accepted_fingerprint") == "as it looks now"
-    assert after.pop("accepted_at")
-    assert after == before

@@ -39,7 +39,7 @@ RECORDS = st.builds(Records, st.dictionaries(NAMES, st.just(SHA)), JOURNAL)
 
 def plan_or_skip(entries, held, records, distrusted=()):
     try:
-        return plan_copy(entries, held, records, distrusted)
+        return plan_copy(entries, held, records, distrusted=distrusted)
     except CorruptCopyError:
         assume(False)
 
@@ -67,12 +67,27 @@ def test_nothing_is_kept_that_no_record_vouches_for_or_that_differs_from_the_sou
 
 
 @given(ENTRIES, HELD, RECORDS, st.sets(NAMES))
-def test_a_copy_that_was_found_bad_is_not_kept_on_the_word_of_its_sidecar(entries, held, records, distrusted):
+def test_a_copy_that_was_found_bad_is_not_kept_on_the_word_of_any_record(entries, held, records, distrusted):
     plan = plan_or_skip(entries, held, records, distrusted)
     kept = {proof.path for proof in plan.keep}
-    assert kept & distrusted <= records.journal.keys()
+    assert not kept & distrusted
     at_source = {entry.path for entry in entries if not is_ours(entry.path)}
     assert at_source <= kept | {entry.path for entry in plan.copy}
+
+
+@given(ENTRIES, HELD, RECORDS, st.sets(NAMES))
+def test_a_file_that_may_have_other_bytes_is_kept_only_on_the_word_of_the_journal(entries, held, records, accepted):
+    try:
+        plan = plan_copy(entries, held, records, accepted=accepted)
+    except CorruptCopyError:
+        assume(False)
+    assert {proof.path for proof in plan.keep} & accepted <= records.journal.keys()
+
+
+@given(ENTRIES, HELD, RECORDS)
+def test_what_only_the_journal_of_a_broken_off_run_vouches_for_is_read_again(entries, held, records):
+    plan = plan_or_skip(entries, held, records)
+    assert plan.unread == {p.path for p in plan.keep if records.sidecar.get(p.path) != p.sha256}
 
 
 @given(ENTRIES, HELD, RECORDS)

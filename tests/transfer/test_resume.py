@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.transfer.lab import RUN, SIDECAR, STUDY, Lab
+from fusion_assets.transfer.errors import CorruptCopyError
+from resources.errors import UnavailableError
+from tests.transfer.lab import RUN, SIDECAR, STUDY, Lab, flip_bit_of
 from tests.transfer.watched_storage import MUTATIONS
 
 SHORT = {
@@ -129,9 +131,45 @@ def test_what_was_proven_before_the_cut_is_neither_copied_nor_uploaded_again(tmp
     assert copied.copied_files == 0
     assert not lab.source.read
     assert archived.uploaded_files == 0
-    assert archived.nas_read == 0, "the journal knows the composites"
+    assert archived.nas_read == sum(STUDY.values()), "each file is read again, once: the journal knows the composites"
     lab.check_copied()
     lab.check_archived()
+
+
+@pytest.mark.parametrize("path", [f"{RUN}.xpd", f"{RUN}/Scan1/{RUN}.qptiff"])
+@pytest.mark.parametrize("archiving", [False, True])
+def test_a_copy_that_rotted_after_the_cut_is_found_before_its_sidecar_is_written(tmp_path, archiving, path):
+    lab = Lab(tmp_path)
+    work = lab.copy_and_archive if archiving else lab.copy_study
+    cut_at_the_sidecar(lab, work)
+    flip_bit_of(lab.copy / path)
+    objects = lab.in_s3()
+    with pytest.raises(CorruptCopyError, match=Path(path).name):
+        work()
+    assert SIDECAR not in lab.on_nas()
+    assert lab.in_s3() == objects
+    copied = lab.copy_study()
+    assert copied.copied_files == 1
+    lab.check_copied()
+
+
+@pytest.mark.parametrize("path", [f"{RUN}.xpd", f"{RUN}/Scan1/{RUN}.qptiff"])
+@pytest.mark.parametrize("requests", range(0, 12, 2))
+def test_a_copy_that_rotted_after_the_cut_is_found_although_s3_goes_away(tmp_path, requests, path):
+    lab = Lab(tmp_path)
+    cut_at_the_sidecar(lab, lab.copy_study)
+    flip_bit_of(lab.copy / path)
+    left = [requests]
+
+    def until(method: str, key: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise UnavailableError(f"cannot {method} {key}")
+
+    lab.bucket.before = until
+    with pytest.raises(CorruptCopyError, match=Path(path).name):
+        lab.copy_and_archive()
+    assert SIDECAR not in lab.on_nas()
 
 
 def test_a_journal_with_a_torn_line_costs_one_file(tmp_path):

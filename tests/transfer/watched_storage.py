@@ -43,9 +43,9 @@ class WatchedStorage:
         if not callable(method):
             return method
 
-        def called(path="", *args, **kwargs):
-            self._note(name, str(path))
-            return method(path, *args, **kwargs) if path != "" or args or kwargs else method()
+        def called(*args, **kwargs):
+            self._note(name, str(args[0]) if args else "")
+            return method(*args, **kwargs)
 
         return called
 

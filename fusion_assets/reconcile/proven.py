@@ -1,0 +1,117 @@
+"""What the ledger proved last of a study, by its sidecar, and what a person accepted since. Pure.
+
+What the ledger proved last is the truth about bytes. Its name is the SHA-256 of a sidecar, which every record carries
+on until another one is proven: neither the sidecar that lies on the NAS, nor a journal, nor the source is believed
+against it. Before a sidecar replaces one that was proven, the ledger is told of it: so a run that is killed in between
+leaves none that the ledger does not know.
+
+What belongs here: the fields and what they mean. What does not: finding such a sidecar (`copies`), and what may be
+written over (`overwrite`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fusion_assets.manifest.record import Record, Status
+
+# Fields the ledger carries beyond the fixed ones: the sidecar that was proven last, and one that is to replace it.
+SIDECAR_FIELD = "sidecar_sha256"
+ANNOUNCED_FIELD = "announced_sidecar_sha256"
+# That a person accepted the source as it looked then, and when; which files of it differed from what was proven to the
+# eye (size or time), and from which sidecar. All others must still be what was proven.
+ACCEPTED_FIELD = "accepted_fingerprint"
+ACCEPTED_AT_FIELD = "accepted_at"
+ACCEPTED_PATHS_FIELD = "accepted_paths"
+ACCEPTED_OVER_FIELD = "accepted_over"
+ACCEPTED_FIELDS = (ACCEPTED_FIELD, ACCEPTED_AT_FIELD, ACCEPTED_PATHS_FIELD, ACCEPTED_OVER_FIELD)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSidecars:
+    """The sidecars of a study that the ledger vouches for, by SHA-256 in hex; None where there is none.
+
+    Attributes:
+        announced: One that was about to be written: if it is anywhere, it is newer than the others.
+        latest: Of the copy that was proven last, be it archived or not.
+        archived: Of what was proven last in both places.
+    """
+
+    announced: str | None = None
+    latest: str | None = None
+    archived: str | None = None
+
+    def __bool__(self) -> bool:
+        """Whether the ledger knows of any."""
+        return bool(self.announced or self.latest)
+
+    def include(self, sidecar: bytes) -> bool:
+        """Whether these bytes are one of them."""
+        return hashlib.sha256(sidecar).hexdigest() in (self.announced, self.latest, self.archived)
+
+
+def known_sidecars(record: Record | None, proven: Record | None = None) -> KnownSidecars:
+    """The sidecars of a study that the ledger vouches for.
+
+    Args:
+        record: What it says of the study now.
+        proven: The last record that says that both copies were proven; None if there is none, or nobody asks.
+    """
+    archived = _field(proven, SIDECAR_FIELD)
+    return KnownSidecars(_field(record, ANNOUNCED_FIELD), _field(record, SIDECAR_FIELD) or archived, archived)
+
+
+def _field(record: Record | None, name: str) -> str | None:
+    value = record.extra.get(name) if record else None
+    return value if isinstance(value, str) and value else None
+
+
+def was_begun(history: Iterable[Record]) -> bool:
+    """Whether the ledger knows of any work on a study: to find it invalid is none, nothing was moved for that.
+
+    Args:
+        history: Its records.
+    """
+    return any(record.status is not Status.FAILED_VALIDATION for record in history)
+
+
+def carried_on(record: Record | None) -> Mapping[str, Any]:
+    """The fields of a record that the next one must have, whatever state of the source it is about.
+
+    Args:
+        record: What the ledger says of the study now.
+    """
+    names = (SIDECAR_FIELD, ANNOUNCED_FIELD)
+    return {name: record.extra[name] for name in names if name in record.extra} if record else {}
+
+
+def accepted(record: Record | None, fingerprint: str) -> Mapping[str, Any]:
+    """The fields of a record that say that a person accepted the source as it is; empty if nobody did.
+
+    Args:
+        record: The ledger's record of the study.
+        fingerprint: Of the study's listing.
+    """
+    if record is None or record.extra.get(ACCEPTED_FIELD) != fingerprint:
+        return {}
+    return {name: record.extra[name] for name in ACCEPTED_FIELDS if name in record.extra}
+
+
+def accepted_paths(record: Record | None, fingerprint: str, sidecar_sha256: str) -> frozenset[str]:
+    """The files that a person said may replace what was proven of them.
+
+    Once their new bytes were proven, they are held to those: what was accepted was accepted over another sidecar.
+
+    Args:
+        record: The ledger's record of the study.
+        fingerprint: Of the study's listing.
+        sidecar_sha256: Of what was proven last.
+    """
+    said = accepted(record, fingerprint)
+    paths = said.get(ACCEPTED_PATHS_FIELD)
+    if said.get(ACCEPTED_OVER_FIELD) != sidecar_sha256 or not isinstance(paths, list):
+        return frozenset()
+    return frozenset(str(path) for path in paths)

@@ -1,0 +1,138 @@
+"""Find the sidecar that was proven last, when the NAS does not have it any more, by its SHA-256.
+
+A sidecar follows from the bytes of its files and from nothing else, and the ledger keeps its SHA-256. So whatever gives
+a sidecar of that SHA-256 gives the very one that was proven: the object in S3; the checksums S3 states of the study's
+objects, which it does in cold storage, too, where reading takes hours; or the files of the copy, read whole.
+
+What belongs here: these three ways. What does not: whether they are asked, and what is done with the answer
+(`reconcile`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from fusion_assets.standard.listing import SIDECAR_NAME, is_own_file
+from fusion_assets.transfer.checksums import hash_stored
+from fusion_assets.transfer.crew import read_side_by_side
+from fusion_assets.transfer.held import list_held
+from fusion_assets.transfer.objects import list_objects, object_key
+from fusion_assets.transfer.proof import METADATA_SHA256
+from fusion_assets.transfer.sidecar import format_sidecar
+from resources.s3_errors import ArchivedObjectError
+from resources.storage import Entry, Storage
+
+if TYPE_CHECKING:
+    from resources.s3 import S3Bucket
+
+
+def is_sidecar(data: bytes, sha256: str) -> bool:
+    """Whether these bytes are the sidecar of this SHA-256 (hex)."""
+    return hashlib.sha256(data).hexdigest() == sha256
+
+
+def archived_sidecar(bucket: S3Bucket, backup_name: str, sha256: str) -> bytes | None:
+    """The sidecar object of a study, if it is this one.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+        sha256: Of the sidecar, in hex.
+
+    Returns:
+        Its bytes; None also where it is in cold storage, and cannot be read.
+
+    Raises:
+        ResourceError: S3 cannot be asked: unknown, not missing.
+    """
+    key = object_key(backup_name, SIDECAR_NAME)
+    info = bucket.head(key)
+    if info is None or (info.sha256 is not None and info.sha256.hex() != sha256):
+        return None
+    try:
+        data = bucket.get_bytes(key)
+    except ArchivedObjectError:
+        return None
+    return data if data is not None and is_sidecar(data, sha256) else None
+
+
+def stated_sidecar(bucket: S3Bucket, backup_name: str, sha256: str) -> bytes | None:
+    """The sidecar that follows from what S3 states of the study's objects, if it is this one; asks for each object.
+
+    What is stated of a large object is only a label that nobody checked; but no wrong label gives the right SHA-256.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+        sha256: Of the sidecar, in hex.
+
+    Raises:
+        ResourceError: S3 cannot be asked: unknown, not missing.
+    """
+    return _following(stated_checksums(bucket, backup_name), sha256)
+
+
+def stated_checksums(bucket: S3Bucket, backup_name: str) -> dict[str, str]:
+    """What S3 states of a study's objects: SHA-256 in hex by path, empty for one of which it states none.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+
+    Raises:
+        ResourceError: S3 cannot be asked: unknown, not missing.
+    """
+    stated: dict[str, str] = {}
+
+    def ask(path: str, buffer: memoryview) -> None:  # noqa: ARG001 - nothing to read
+        info = bucket.head(object_key(backup_name, path))
+        if info:
+            stated[path] = info.sha256.hex() if info.sha256 else info.metadata.get(METADATA_SHA256, "")
+
+    read_side_by_side("ask", (path for path in list_objects(bucket, backup_name) if path != SIDECAR_NAME), ask)
+    return stated
+
+
+def rebuilt_sidecar(nas: Storage, backup_name: str, sha256: str, archived: Collection[str]) -> bytes | None:
+    """The sidecar that follows from the files of a copy, if it is this one; reads all of them.
+
+    Args:
+        nas: Where the copy is.
+        backup_name: The copy's directory.
+        sha256: Of the sidecar, in hex.
+        archived: Paths of the study's objects in S3: they tell the study's files from others that lie beside them.
+
+    Raises:
+        ResourceError: The NAS failed.
+    """
+    checksums = read_checksums(nas, backup_name)
+    common = {path: checksums[path] for path in checksums.keys() & set(archived)}
+    return _following(checksums, sha256) or _following(common, sha256)
+
+
+def read_checksums(nas: Storage, backup_name: str) -> dict[str, str]:
+    """What the files of a copy hash to, SHA-256 in hex by path; reads all of them.
+
+    Args:
+        nas: Where the copy is.
+        backup_name: The copy's directory.
+
+    Raises:
+        ResourceError: The NAS failed.
+    """
+    files = [e for path, e in list_held(nas, backup_name).items() if e.kind == "file" and not is_own_file(path)]
+    checksums: dict[str, str] = {}
+
+    def read(entry: Entry, buffer: memoryview) -> None:
+        if digests := hash_stored(nas, f"{backup_name}/{entry.path}", entry.size, buffer):
+            checksums[entry.path] = digests[0]
+
+    read_side_by_side("read", files, read)
+    return checksums
+
+
+def _following(checksums: Mapping[str, str], sha256: str) -> bytes | None:
+    sidecar = format_sidecar(checksums)
+    return sidecar if is_sidecar(sidecar, sha256) else None
