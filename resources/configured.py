@@ -6,7 +6,7 @@ not: anything the plain client could do; the command line uses those without Dag
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -15,6 +15,9 @@ from resources.open_storage import open_storage
 from resources.s3 import S3Bucket
 from resources.smb import SmbServer, password_from
 from resources.storage import Storage
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 class SmbServerResource(dg.ConfigurableResource[Any]):
@@ -75,7 +78,7 @@ class S3BucketResource(dg.ConfigurableResource[Any]):
     sse_kms_key_id: str | None = None
     session: dict[str, Any] = Field(default_factory=dict)
     _clients: dict[str | None, S3Bucket] = PrivateAttr(default_factory=dict)
-    _boto: Any = PrivateAttr(default=None)
+    _boto: S3Client | None = PrivateAttr(default=None)
 
     def client(self) -> S3Bucket:
         """The bucket, opened once for each life of this resource; what it uploads goes to the storage class."""
@@ -97,7 +100,7 @@ class S3BucketResource(dg.ConfigurableResource[Any]):
             )
         return self._clients[storage_class]
 
-    def _boto_client(self) -> Any:
+    def _boto_client(self) -> S3Client:
         """One for both buckets: each costs 0.2 s of processor time, in every run."""
         if self._boto is None:
             # Imported here: dagster_aws.s3 takes 1.3 s, and most processes never talk to S3.
