@@ -16,6 +16,7 @@ from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.observe import LabObservation
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, StudyPlan, Verdict, summarize
 from fusion_assets.reconcile.recap import Recap, recap_to_json, total
@@ -46,7 +47,7 @@ def command(limit: str | None, output: str, *, yes: bool, accepted: str | None) 
     ask = sys.stdin.isatty() and not yes
     with reconciling(settings, as_json=output == "json") as run:
         observation = run.observe(limit)
-        refuse_no_match(limit, observation)
+        refuse_no_match(limit, observation, named=accepted)
         if accepted is not None:
             _accept(run, observation, accepted, ask=ask)
             observation = run.observe(limit)
@@ -72,7 +73,8 @@ def _accept(run: Run, observation: LabObservation, study: str, *, ask: bool) -> 
     if ask:
         click.echo(f"{study}: {changed[0].conditions[Name.VALIDATED].message}")
         click.confirm("Replace what was proven, on the NAS and in S3?", abort=True)
-    accept_changes(run.lab, study, changed[0].fingerprint)
+    with locked(run.lab, study):
+        accept_changes(run.lab, study, changed[0].fingerprint)
 
 
 def carry_out(run: Run, plans: Sequence[StudyPlan], output: str) -> int:

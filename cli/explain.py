@@ -31,7 +31,7 @@ def command(study: str, output: str) -> None:
     limit = glob.escape(study)
     with reconciling(settings, as_json=output == "json") as run:
         observation = run.observe(limit)
-    refuse_no_match(limit, observation)
+    refuse_no_match(limit, observation, named=study)
     decisions = load_decisions(run.folder)
     for plan in run.plan(observation):
         history = observation.ledger.history(plan.observed.backup_name)

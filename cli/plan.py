@@ -42,13 +42,20 @@ def any_pending(plans: tuple[StudyPlan, ...]) -> bool:
     return any(plan.actions for plan in plans)
 
 
-def refuse_no_match(limit: str | None, observation: LabObservation) -> None:
+def refuse_no_match(limit: str | None, observation: LabObservation, *, named: str | None = None) -> None:
     """A limit that matches nothing is a mistake, not an empty success.
+
+    Args:
+        limit: The glob that was looked for.
+        observation: What was found.
+        named: The study, where one was named instead of a glob.
 
     Raises:
         click.UsageError: With what was asked for.
     """
     if limit is not None and not observation.studies:
+        if named is not None:
+            raise click.UsageError(f"there is no study {named!r} at the source or in the ledger")
         raise click.UsageError(f"--limit {limit!r} matches no study at the source or in the ledger")
 
 

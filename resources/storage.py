@@ -232,20 +232,3 @@ def replace_file(storage: Storage, path: str, data: bytes) -> None:
     storage.flush((partial,))
     storage.replace(partial, path)
     storage.flush((path,))  # the new name, too: a power cut must not bring the old file back
-
-
-def remove_tree(storage: Storage, path: str) -> None:
-    """Remove a directory and all in it, deepest first; links are removed, never followed.
-
-    Args:
-        storage: Where.
-        path: The directory to remove; must not be the root.
-    """
-    if not path:
-        raise ValueError("refusing to remove the root of a storage")
-    for entry in reversed(list(storage.walk(path))):
-        if entry.kind == "directory":
-            storage.remove_directory(entry.path)
-        else:
-            storage.remove_file(entry.path)
-    storage.remove_directory(path)

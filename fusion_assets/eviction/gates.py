@@ -33,6 +33,8 @@ from fusion_assets.transfer.sidecar import SidecarError, parse_sidecar
 from resources.errors import NotFoundError
 from resources.storage import Space
 
+_PROVE_AGAIN = " | hint: its steps `s3_archive` and `manifest_entry`, run in Dagster, prove both copies again"
+
 
 class Gate(StrEnum):
     """The gates, in the order in which they are looked at."""
@@ -230,7 +232,7 @@ def _sidecar_present(facts: EvictionFacts) -> Condition:
     if facts.sidecar is None:
         return false("NoSidecar", "the copy has no sidecar: nothing says what was proven of it")
     if facts.is_recorded is False:
-        return false("SidecarDiffers", "the copy's sidecar is not the one that the ledger recorded")
+        return false("SidecarDiffers", f"the copy's sidecar is not the one that the ledger recorded{_PROVE_AGAIN}")
     try:
         checksums = parse_sidecar(facts.sidecar)
     except SidecarError as error:

@@ -22,6 +22,7 @@ from fusion_assets.manifest.mirror import (
     MirrorState,
     compare,
     get_month,
+    holds_all,
     is_mirrored,
     join,
     mirrored_sizes,
@@ -202,7 +203,10 @@ class Ledger:
         ]
 
     def lost_months(self) -> list[str]:
-        """The months of which S3 mirrors more than the ledger has: their file is missing, or was cut.
+        """The months of which S3 mirrors what the ledger does not have: their file is missing, was cut, or is another.
+
+        A NAS that was rolled back may have been written to since, and have made up in length for what it lost: so the
+        newest month is compared with what its mirror states.
 
         Raises:
             ResourceError: Either side cannot be seen.
@@ -219,7 +223,10 @@ class Ledger:
             return sorted(mirrored)
         shorter = [month for month, size in sorted(mirrored.items()) if sizes.get(month, -1) < size]
         # A server may list the size that a file had before it was opened to be appended to.
-        return [month for month in shorter if len(self._content(month) or b"") < mirrored[month]]
+        lost = [month for month in shorter if len(self._content(month) or b"") < mirrored[month]]
+        newest = max(mirrored)
+        other = newest not in shorter and not holds_all(self._bucket, newest, self._content(newest) or b"")
+        return [*lost, newest] if other else lost
 
     def stale_mirrors(self) -> list[str]:
         """The months whose file and mirror differ in size, or that one side lacks; one listing on each side."""

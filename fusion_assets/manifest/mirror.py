@@ -130,9 +130,14 @@ def refuse_lost(bucket: S3Bucket, name: str, content: bytes) -> None:
         MirrorConflictError: That is so.
         ResourceError: S3 cannot be asked.
     """
-    there = bucket.head(mirror_key(name))
-    if there is not None and not _is_beginning(bucket, there, content):
+    if not holds_all(bucket, name, content):
         raise _conflict(bucket, name)
+
+
+def holds_all(bucket: S3Bucket, name: str, content: bytes) -> bool:
+    """Whether a file begins with all that S3 mirrors of it. Arguments and errors are those of `refuse_lost`."""
+    there = bucket.head(mirror_key(name))
+    return there is None or _is_beginning(bucket, there, content)
 
 
 def _conflict(bucket: S3Bucket, name: str) -> MirrorConflictError:

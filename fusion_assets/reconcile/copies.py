@@ -21,7 +21,14 @@ from fusion_assets.reconcile.lab import (
     check_truenas,
 )
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
-from fusion_assets.reconcile.proven import SIDECAR_FIELD, KnownSidecars, accepted_paths, known_sidecars, was_begun
+from fusion_assets.reconcile.proven import (
+    SIDECAR_FIELD,
+    KnownSidecars,
+    accepted_over,
+    accepted_paths,
+    known_sidecars,
+    was_begun,
+)
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_copy
 from fusion_assets.transfer.errors import CorruptCopyError
@@ -103,13 +110,14 @@ def _read_sidecar(lab: Lab, backup_name: str) -> bytes | None:
         return None
 
 
-def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True) -> Proven:
+def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str | None = None) -> Proven:
     """What was proven of a study last: what the ledger names, found wherever it still is; else what is finished.
 
     Args:
         lab: The lab.
         backup_name: The study's name at the destinations.
         ask_s3: Whether S3 can be asked for a finished archive that the ledger does not know.
+        origin: Where the study is at the source, to be read if nothing else tells; None where it is not.
 
     Raises:
         CorruptCopyError: The ledger says that something was proven, there are copies, and nothing tells any more what
@@ -117,34 +125,65 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True) -> Proven:
         ResourceError: A place cannot be asked: unknown is not "nothing was proven".
     """
     view = lab.ledger.read()
-    history = view.history(backup_name)
-    known = known_sidecars(view.records.get(backup_name), last_proven(history))
+    record, history = view.records.get(backup_name), view.history(backup_name)
+    known = known_sidecars(record, last_proven(history))
     present = _read_sidecar(lab, backup_name)
+    if not known:
+        return _unknown(lab, backup_name, present, begun=was_begun(history), ask_s3=ask_s3)
+    found = _named(lab, backup_name, known, present)
+    if ask_s3 and not known.include_sha256(in_s3 := _archived_sha256(lab, backup_name)):
+        return _with_newer(lab, backup_name, found, present, in_s3)
+    if found is not None:
+        return _proven(found)
+    return _reconstructed(lab, backup_name, known, record, origin)
+
+
+def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | None) -> bytes | None:
+    """The sidecar that the ledger names, from the NAS or from S3; None where it is in neither."""
     for sha256 in (known.announced, known.latest):
         if sha256 and present is not None and is_sidecar(present, sha256):
-            return _proven(present)
+            return present
         if sha256 and (found := archived_sidecar(lab.bucket, backup_name, sha256)) is not None:
-            return _proven(found)
-    if known.latest is None:
-        return _unknown(lab, backup_name, present, begun=was_begun(history), ask_s3=ask_s3)
-    return _reconstructed(lab, backup_name, known, known.latest)
+            return found
+    return None
 
 
-def _reconstructed(lab: Lab, backup_name: str, known: KnownSidecars, latest: str) -> Proven:
-    """What a sidecar said that is not there any more, from what S3 states of the objects, or from the copy itself."""
+def _archived_sha256(lab: Lab, backup_name: str) -> str | None:
+    """Of the sidecar in S3, in hex; None where there is none, or S3 does not state it."""
+    info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
+    return info.sha256.hex() if info and info.sha256 else None
+
+
+def _with_newer(lab: Lab, backup_name: str, known: bytes | None, present: bytes | None, in_s3: str | None) -> Proven:
+    """S3 has a finished archive that the ledger does not know: the ledger is older than it, rolled back, say.
+
+    What only one of the two lists counts, and where they differ, S3's word does: nothing else shows what was newer.
+    Another program's word it may be, too; so all of it is compared with the source before anything is done.
+    """
+    if present is not None and in_s3 and is_sidecar(present, in_s3):
+        known = None  # the NAS says the same: it is the ledger alone that is behind
+    checksums = {**_listed_in(known or b""), **_archived(lab, backup_name)}
+    return Proven(format_sidecar(checksums), checksums, is_known=False)
+
+
+def _reconstructed(
+    lab: Lab, backup_name: str, known: KnownSidecars, record: Record | None, origin: str | None
+) -> Proven:
+    """What a sidecar said that is not there any more: S3 states it of the objects, or it follows from the files."""
+    latest = known.latest or ""
     if (found := stated_sidecar(lab.bucket, backup_name, latest)) is not None:
         return _proven(found)
     objects = list_objects(lab.bucket, backup_name)
     if (found := rebuilt_sidecar(lab.truenas, backup_name, latest, objects)) is not None:
         return _proven(found, copy_was_read=True)
-    held = _files(lab, backup_name)
-    if not held and known.archived and known.archived != latest:
-        # What was only on the NAS is gone with it; what was archived before is not.
+    if origin and (found := rebuilt_sidecar(lab.source, origin, latest, objects)) is not None:
+        return _proven(found)
+    if known.archived and known.archived != latest:
         found = archived_sidecar(lab.bucket, backup_name, known.archived)
         found = found or stated_sidecar(lab.bucket, backup_name, known.archived)
         if found is not None:
-            return _proven(found)
-    if not held and not objects:
+            return _as_archived(lab, backup_name, found, record)
+    if not _files(lab, backup_name) and not objects:
         return Proven()  # nothing is left that could be written over
     raise CorruptCopyError(
         f"{lab.truenas.location(backup_name)}: the sidecar that was proven is neither there nor in S3, and its files "
@@ -152,6 +191,21 @@ def _reconstructed(lab: Lab, backup_name: str, known: KnownSidecars, latest: str
         f"hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or a version of the bucket, or what is missing "
         f"from {lab.bucket.object_uri(backup_name)}, then `fusion apply`; or rename the study, which archives it anew"
     )
+
+
+def _as_archived(lab: Lab, backup_name: str, archived: bytes, record: Record | None) -> Proven:
+    """What was archived, when nothing tells any more what was proven on the NAS since.
+
+    What lies there beyond it, or may be what a person accepted, may be the last good copy: it counts as it is.
+    """
+    sha256 = hashlib.sha256(archived).hexdigest()
+    accepted = accepted_over(record, sha256)
+    held = parse_sidecar(archived)
+    firm = {path: checksum for path, checksum in held.items() if path not in accepted}
+    checksums = {**held, **read_checksums(lab.truenas, backup_name), **firm}
+    if checksums == held:
+        return _proven(archived)
+    return Proven(format_sidecar(checksums), checksums, is_known=False)
 
 
 def _unknown(lab: Lab, backup_name: str, present: bytes | None, *, begun: bool, ask_s3: bool) -> Proven:
@@ -245,7 +299,7 @@ def replaceable(lab: Lab, draft: Record, listing: Listing | None, proven: Proven
     fingerprint = listing.fingerprint()
     said = accepted_paths(draft, fingerprint, proven.sha256)
     history = lab.ledger.read().history(draft.backup_name)
-    if not proven.is_known or last_proven(history) or _proven_from(history, proven.sha256) == fingerprint:
+    if not proven.is_known or last_proven(history) or _proven_from(history, proven.sha256) in (None, fingerprint):
         return said
     held = _files(lab, draft.backup_name)
     differing = (e.path for e in listing.files if e.path in held and not same_file(e, held[e.path]))

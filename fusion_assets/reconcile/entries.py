@@ -23,7 +23,16 @@ from fusion_assets.reconcile.lab import (
     create_ledger,
 )
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD
-from fusion_assets.reconcile.proven import ACCEPTED_FIELDS, ANNOUNCED_FIELD, SIDECAR_FIELD, accepted, carried_on
+from fusion_assets.reconcile.proven import (
+    ACCEPTED_FIELDS,
+    ADOPTED_FIELD,
+    ANNOUNCED_FIELD,
+    BEGUN_FIELD,
+    COPY_READ_FIELD,
+    SIDECAR_FIELD,
+    accepted,
+    carried_on,
+)
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from resources.errors import NotFoundError, ResourceError, described
@@ -77,17 +86,24 @@ def go_on(lab: Lab, run_name: str, *, copy_proven: bool) -> Record:
 def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
     """What the ledger says, as the beginning of more work: what is to be proven is not proven, and failed is over."""
     released = {RELEASED_FIELD: latest.source_deleted_at.isoformat()} if latest.source_deleted_at else {}
-    now = datetime.now(UTC)
+    now, new = datetime.now(UTC), _new(lab, run_name)
     return replace(
         latest,
         started_at=min(latest.started_at or now, now),  # of a clock that was ahead: else no time could follow in order
         run_name=run_name,
-        source_path=lab.source.location(run_name),
+        # What is proven is proven where the copies are now, wherever they were before.
+        source_path=new.source_path,
+        truenas_path=new.truenas_path,
+        s3_uri=new.s3_uri,
         status=Status.IN_PROGRESS,
         s3_verified_at=None,
         completed_at=None,
         source_deleted_at=None,
-        extra={**released, **{name: value for name, value in latest.extra.items() if name != REASON_FIELD}},
+        extra={
+            **released,
+            **{name: value for name, value in latest.extra.items() if name != REASON_FIELD},
+            **carried_on(latest),
+        },
     )
 
 
@@ -159,7 +175,8 @@ def says_complete(lab: Lab, record: Record) -> bool:
     if latest is None or latest.status is not Status.COMPLETE:
         return False
     same = (FINGERPRINT_FIELD, SIDECAR_FIELD, EVICTED_FIELD)
-    return all(latest.extra.get(name) == record.extra.get(name) for name in same)
+    moved = (latest.truenas_path, latest.s3_uri) != (record.truenas_path, record.s3_uri)
+    return not moved and all(latest.extra.get(name) == record.extra.get(name) for name in same)
 
 
 def with_copy_read(draft: Record, sidecar_sha256: str) -> Record:
@@ -169,7 +186,7 @@ def with_copy_read(draft: Record, sidecar_sha256: str) -> Record:
         draft: What it was to say before.
         sidecar_sha256: Of the sidecar that says so.
     """
-    extra = {name: value for name, value in draft.extra.items() if name != ANNOUNCED_FIELD}
+    extra = {name: value for name, value in draft.extra.items() if name not in (ANNOUNCED_FIELD, COPY_READ_FIELD)}
     return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, SIDECAR_FIELD: sidecar_sha256})
 
 
@@ -180,7 +197,17 @@ def adopted(draft: Record, sidecar_sha256: str) -> Record:
         draft: What it was to say before.
         sidecar_sha256: Of the sidecar that says so.
     """
-    return replace(draft, extra={**draft.extra, SIDECAR_FIELD: sidecar_sha256})
+    now = datetime.now(UTC).isoformat()
+    return replace(draft, extra={**draft.extra, SIDECAR_FIELD: sidecar_sha256, ADOPTED_FIELD: now})
+
+
+def begun(draft: Record) -> Record:
+    """What the ledger is to say before the first file is written under a name that nothing was found under.
+
+    Args:
+        draft: What it was to say before.
+    """
+    return replace(draft, extra={BEGUN_FIELD: datetime.now(UTC).isoformat(), **draft.extra})
 
 
 def announced(draft: Record, sidecar_sha256: str) -> Record:
@@ -193,13 +220,16 @@ def announced(draft: Record, sidecar_sha256: str) -> Record:
     return replace(draft, extra={**draft.extra, ANNOUNCED_FIELD: sidecar_sha256})
 
 
-def with_proofs(draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome | None) -> Record:
+def with_proofs(
+    draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome | None, *, copy_read: bool = False
+) -> Record:
     """What the ledger is to say after a transfer: what was proven, when, and of which bytes.
 
     Args:
         draft: What it said before.
         copy: What came of copying; None when it was not asked for.
         archive: What came of archiving, which may have failed; None when it was not asked for.
+        copy_read: Whether the whole copy was read before, in the same run.
     """
     now = datetime.now(UTC)
     archived = archive is not None and archive.error is None
@@ -208,6 +238,7 @@ def with_proofs(draft: Record, copy: CopyOutcome | None, archive: ArchiveOutcome
         return draft
     # A copy that was evicted once, and is there again, is one that may be lost; what was accepted is proven by now.
     over = {ANNOUNCED_FIELD, *((EVICTED_FIELD, EVICTION_BEGUN_FIELD) if copy else ())}
+    over |= {COPY_READ_FIELD} if copy and (copy_read or copy.read_whole) else set()
     over |= set(ACCEPTED_FIELDS) if archived else set()
     extra = {name: value for name, value in draft.extra.items() if name not in over}
     return replace(

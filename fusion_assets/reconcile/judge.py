@@ -16,6 +16,7 @@ from fusion_assets.reconcile.overwrite import (
     FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
     archived_elsewhere,
+    as_known,
     is_another,
     is_proven,
     name_taken,
@@ -68,7 +69,7 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record)
         if facts.copy
         else _not_copied(source, at_hand, record),
-        Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand),
+        Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand, at_source=source is not None),
         Name.RECORDED: _recorded(facts, source),
         Name.SOURCE_RELEASED: _source_released(facts, record),
     }
@@ -155,10 +156,11 @@ def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> C
         return _unlike_unknown(facts, source, record)
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
-    seen = copy if isinstance(copy, CopyFacts) else None
+    seen = as_known(copy if isinstance(copy, CopyFacts) else None, known_sidecars(record, proven))
     if another := is_another(proven, source.listing, seen):
         return false(NAME_TAKEN, another)
-    changed = source_changed(proven, source.listing, seen)
+    archive = facts.archive if isinstance(facts.archive, ArchiveFacts) else None
+    changed = source_changed(proven, source.listing, seen, archive)
     return false(SOURCE_CHANGED, changed) if changed else None
 
 
@@ -238,6 +240,8 @@ def _on_s3(
     copy: CopyFacts | Present | Unseen | None,
     record: Record | None,
     at_hand: Listing | None,
+    *,
+    at_source: bool,
 ) -> Condition:
     if isinstance(archive, Unseen):
         return unknown("S3Unseen", archive.why)
@@ -254,8 +258,8 @@ def _on_s3(
         complete = len(archive.sizes) >= record.file_count and total >= record.total_bytes
         counts = f"{len(archive.sizes)} objects, {total} bytes; recorded {record.file_count}, {record.total_bytes}"
         return true("Archived") if complete else false("ObjectsMissing", counts)
-    # Without a record the objects may be those of another study of that name.
-    if record and (at_hand or (isinstance(copy, CopyFacts) and SIDECAR_FIELD in record.extra)):
+    # Without a record they may be those of another study of that name: of the source every byte is compared first.
+    if at_source or (record and (at_hand or (isinstance(copy, CopyFacts) and SIDECAR_FIELD in record.extra))):
         return false("NotCompared", "the copy to compare the objects with is not there, but it can be made")
     return unknown("NothingToCompare", "neither a copy on the NAS nor a ledger record to compare the objects with")
 
@@ -311,10 +315,17 @@ def _differs_from_copy(
     return false("RecordDiffers", f"recorded {record.file_count} files, {record.total_bytes} bytes")
 
 
-def _begun(trash: Listing, run_name: str) -> str:
+def _begun(facts: StudyFacts, trash: Listing) -> str:
+    checksums = facts.copy.checksums or {} if isinstance(facts.copy, CopyFacts) else {}
+    there = {entry.path for entry in trash.files}
+    deleted = [path for path in checksums if path not in there]
+    # What is left of half a study is no study: back at the source it would only be called invalid.
+    stay = f"if the source is to stay, move that back to {facts.run_name}"
+    if deleted:
+        stay = f"{len(deleted)} of its {len(checksums)} files are deleted already, all of them proven in both places"
     return (
         f"its release was begun and not finished: it is in {TRASH}/{trash.name} | hint: with delete_source = true "
-        f"`fusion apply` finishes it; if the source is to stay, move that back to {run_name}"
+        f"`fusion apply` finishes it; {stay}"
     )
 
 
@@ -327,7 +338,7 @@ def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
     if isinstance(facts.trash, Unseen):
         return unknown(TRASH_UNSEEN, facts.trash.why)
     if facts.trash is not None:
-        return false(IN_TRASH, _begun(facts.trash, facts.run_name))
+        return false(IN_TRASH, _begun(facts, facts.trash))
     if record and record.was_released:
         return true("Released", f"released {spoken(record.source_deleted_at)}")
     if record and RELEASE_BEGUN_FIELD in record.extra:

@@ -13,12 +13,13 @@ A study that was never complete is still being written, and its files may change
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.proven import accepted
+from fusion_assets.reconcile.proven import ADOPTED_FIELD, SIDECAR_FIELD, KnownSidecars, accepted
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
@@ -26,14 +27,16 @@ from resources.storage import Entry
 
 # A field the ledger carries beyond the fixed ones: how the source looked when it was hashed.
 FINGERPRINT_FIELD = "fingerprint"
-# Written before a source is moved into the trash: if it is gone later, a run of ours deleted it and was killed then.
+# Written when a source is in the trash, before its first file is removed: if it is gone later, a run of ours did that.
 RELEASE_BEGUN_FIELD = "release_begun_at"
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def release_broke_off(record: Record | None, listing: Listing, copy: CopyFacts | None) -> bool:
-    """Whether a release was begun, and killed before it moved a file: all that was proven is still at the source.
+    """Whether a study at the source is the one whose release was begun: a person moved it back out of the trash.
+
+    Then it is file by file what was archived, as far as it was not deleted yet, and may have gained files since.
 
     Args:
         record: The ledger's record of the study.
@@ -42,9 +45,10 @@ def release_broke_off(record: Record | None, listing: Listing, copy: CopyFacts |
     """
     if record is None or RELEASE_BEGUN_FIELD not in record.extra or copy is None or copy.checksums is None:
         return False
-    checksums = copy.checksums
-    proven = tuple(entry for entry in listing.files if entry.path in checksums)
-    return Listing(listing.name, proven).fingerprint() == record.extra.get(FINGERPRINT_FIELD)
+    left = tuple(entry for entry in listing.files if entry.path in copy.checksums)
+    if Listing(listing.name, left).fingerprint() == record.extra.get(FINGERPRINT_FIELD):
+        return True
+    return bool(left) and all(entry.path in copy.files and same_file(entry, copy.files[entry.path]) for entry in left)
 
 
 def name_taken(
@@ -60,7 +64,7 @@ def name_taken(
         run_name: The study at the source.
         fingerprint: Of its listing.
         in_trash: Whether a study of that name is in the trash, too: half deleted, its only copies may be the archived.
-        broke_off: What `release_broke_off` says: then it is the archived one, and has gained files since.
+        broke_off: What `release_broke_off` says: then it is the archived one.
     """
     if record and record.extra.get(FINGERPRINT_FIELD) == fingerprint:
         return None
@@ -76,7 +80,7 @@ def name_taken(
             f"a study of this name was archived and released {spoken(record.source_deleted_at)}, and this is another"
             " | hint: rename it; the archived one is never overwritten"
         )
-    if record.run_name != run_name and record.status is Status.COMPLETE:
+    if record.run_name != run_name and (record.status is Status.COMPLETE or SIDECAR_FIELD in record.extra):
         return f"{record.run_name} is archived under this name | hint: give {run_name} another name or alias"
     return None
 
@@ -124,8 +128,19 @@ def last_proven(history: Iterable[Record]) -> Record | None:
     Args:
         history: The records of one backup, oldest first.
     """
-    proven = [record for record in history if record.status is Status.COMPLETE or is_proven(record)]
+    proven = [record for record in history if counts_as_proven(record)]
     return proven[-1] if proven else None
+
+
+def counts_as_proven(record: Record) -> bool:
+    """Whether what a record is about is not to be replaced without a person's word.
+
+    What was found finished when the ledger was lost is, too: it was proven once, and seen to be of this study.
+
+    Args:
+        record: What the ledger says, or said.
+    """
+    return record.status is Status.COMPLETE or is_proven(record) or ADOPTED_FIELD in record.extra
 
 
 def proven_otherwise(proven: Record | None, record: Record | None, fingerprint: str) -> Record | None:
@@ -139,6 +154,18 @@ def proven_otherwise(proven: Record | None, record: Record | None, fingerprint: 
     if proven is None or proven.extra.get(FINGERPRINT_FIELD) == fingerprint or accepted(record, fingerprint):
         return None
     return proven
+
+
+def as_known(copy: CopyFacts | None, known: KnownSidecars) -> CopyFacts | None:
+    """A copy without its sidecar, if that is none that the ledger vouches for: what it lists shows nothing.
+
+    Args:
+        copy: The copy on the NAS; None when there is none.
+        known: What the ledger vouches for.
+    """
+    if copy is None or not known or known.include(copy.sidecar):
+        return copy
+    return replace(copy, checksums=None)
 
 
 def changed_files(proven: Record, listing: Listing, copy: CopyFacts) -> tuple[str, ...]:
@@ -233,16 +260,19 @@ def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
     )
 
 
-def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> str | None:
+def source_changed(
+    proven: Record, listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None = None
+) -> str | None:
     """Why a source that differs from what was proven must not be copied before a person has looked; None if it may.
 
     Args:
         proven: What `last_proven` gives of it.
         listing: The study at the source.
         copy: Its copy on the NAS; None when there is none.
+        archive: What is in S3; None when that is not known.
     """
     if copy is None or copy.checksums is None:
-        if FINGERPRINT_FIELD not in proven.extra:
+        if FINGERPRINT_FIELD not in proven.extra or _only_gained(proven, listing, archive):
             return None  # nothing says how it was, so nothing says that it changed
         what = "it is not what was archived, and without a finished copy on the NAS nobody can say which files changed"
     elif changed := changed_files(proven, listing, copy):
@@ -254,6 +284,12 @@ def source_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> 
         "good ones back with their times, on the NAS, too, if they are damaged there; if they are right, "
         f'`fusion apply --accept-changes "{listing.name}"`, or rename the study'
     )
+
+
+def _only_gained(proven: Record, listing: Listing, archive: ArchiveFacts | None) -> bool:
+    archived = archive.sizes if archive else {}
+    left = tuple(entry for entry in listing.files if entry.path in archived)
+    return Listing(listing.name, left).fingerprint() == proven.extra.get(FINGERPRINT_FIELD)
 
 
 def trash_changed(proven: Record, listing: Listing, copy: CopyFacts | None) -> str | None:

@@ -180,7 +180,9 @@ def _missing_steps(desired: Desired, observed: ObservedStudy) -> tuple[Step, ...
         return ()
     if not conditions[Name.VALIDATED].is_true:
         return (Step.VALIDATED,) if _is_news(observed) else ()
-    evicted = conditions[Name.ON_TRUENAS].reason == EVICTED
+    # Where the source is to go, both copies have to be there; it may be evicted again when the source is gone.
+    kept_for_ever = not (desired.delete_source and observed.at_source)
+    evicted = conditions[Name.ON_TRUENAS].reason == EVICTED and kept_for_ever
     if not conditions[Name.ON_TRUENAS].is_true and not evicted:
         return _copy_steps(observed)
     if not conditions[Name.ON_S3].is_true:

@@ -14,13 +14,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from fusion_assets.manifest.record import Record, Status
+from fusion_assets.manifest.record import Record
 
 # Fields the ledger carries beyond the fixed ones: the sidecar that was proven last, and one that is to replace it.
 SIDECAR_FIELD = "sidecar_sha256"
 ANNOUNCED_FIELD = "announced_sidecar_sha256"
+# When this program began to write files under a name; and that what lay there before was seen to be of this study.
+BEGUN_FIELD = "copy_begun_at"
+ADOPTED_FIELD = "adopted_at"
+# When every byte of the copy was last read, if a later run proved only some of its files; and when it was read again
+# whole since.
+COPY_READ_FIELD = "copy_read_at"
+SCRUBBED_FIELD = "scrubbed_at"
+NEVER = datetime.min.replace(tzinfo=UTC)
 # That a person accepted the source as it looked then, and when; which files of it differed from what was proven to the
 # eye (size or time), and from which sidecar. All others must still be what was proven.
 ACCEPTED_FIELD = "accepted_fingerprint"
@@ -50,7 +59,11 @@ class KnownSidecars:
 
     def include(self, sidecar: bytes) -> bool:
         """Whether these bytes are one of them."""
-        return hashlib.sha256(sidecar).hexdigest() in (self.announced, self.latest, self.archived)
+        return self.include_sha256(hashlib.sha256(sidecar).hexdigest())
+
+    def include_sha256(self, sha256: str | None) -> bool:
+        """Whether the sidecar of this SHA-256 (hex) is one of them; none at all is no other one."""
+        return sha256 in (None, self.announced, self.latest, self.archived)
 
 
 def known_sidecars(record: Record | None, proven: Record | None = None) -> KnownSidecars:
@@ -70,12 +83,12 @@ def _field(record: Record | None, name: str) -> str | None:
 
 
 def was_begun(history: Iterable[Record]) -> bool:
-    """Whether the ledger knows of any work on a study: to find it invalid is none, nothing was moved for that.
+    """Whether a run of ours ever began to write files of a study, so that what lies under its name may be half of it.
 
     Args:
-        history: Its records.
+        history: Its records: that it was found invalid, or could not be looked at, wrote nothing.
     """
-    return any(record.status is not Status.FAILED_VALIDATION for record in history)
+    return any(BEGUN_FIELD in record.extra for record in history)
 
 
 def carried_on(record: Record | None) -> Mapping[str, Any]:
@@ -84,8 +97,46 @@ def carried_on(record: Record | None) -> Mapping[str, Any]:
     Args:
         record: What the ledger says of the study now.
     """
-    names = (SIDECAR_FIELD, ANNOUNCED_FIELD)
-    return {name: record.extra[name] for name in names if name in record.extra} if record else {}
+    if record is None:
+        return {}
+    carried = {name: record.extra[name] for name in (SIDECAR_FIELD, ANNOUNCED_FIELD) if name in record.extra}
+    read_at = copy_read_at(record)
+    return {**carried, COPY_READ_FIELD: read_at.isoformat()} if read_at > NEVER else carried
+
+
+def copy_read_at(record: Record) -> datetime:
+    """When every byte of the copy was last read: when it was made, or proven again since; `NEVER` if nobody knows.
+
+    Args:
+        record: What the ledger says of it.
+    """
+    return max(copy_proven_at(record), _time(record, SCRUBBED_FIELD))
+
+
+def copy_proven_at(record: Record) -> datetime:
+    """When the copy was made, as far as its oldest file goes; `NEVER` if nobody knows.
+
+    Args:
+        record: What the ledger says of it.
+    """
+    return _time(record, COPY_READ_FIELD) if COPY_READ_FIELD in record.extra else record.truenas_verified_at or NEVER
+
+
+def scrubbed_at(record: Record) -> datetime:
+    """When both copies were proven again; `NEVER` if they were not since they were made.
+
+    Args:
+        record: What the ledger says of them.
+    """
+    return _time(record, SCRUBBED_FIELD)
+
+
+def _time(record: Record, name: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(record.extra.get(name)))
+    except ValueError:
+        return NEVER
+    return time if time.tzinfo else NEVER
 
 
 def accepted(record: Record | None, fingerprint: str) -> Mapping[str, Any]:
@@ -110,8 +161,17 @@ def accepted_paths(record: Record | None, fingerprint: str, sidecar_sha256: str)
         fingerprint: Of the study's listing.
         sidecar_sha256: Of what was proven last.
     """
-    said = accepted(record, fingerprint)
-    paths = said.get(ACCEPTED_PATHS_FIELD)
-    if said.get(ACCEPTED_OVER_FIELD) != sidecar_sha256 or not isinstance(paths, list):
+    return accepted_over(record, sidecar_sha256) if accepted(record, fingerprint) else frozenset()
+
+
+def accepted_over(record: Record | None, sidecar_sha256: str) -> frozenset[str]:
+    """The same, however the source looks by now.
+
+    Args:
+        record: The ledger's record of the study.
+        sidecar_sha256: Of what was proven last.
+    """
+    paths = record.extra.get(ACCEPTED_PATHS_FIELD) if record else None
+    if record is None or record.extra.get(ACCEPTED_OVER_FIELD) != sidecar_sha256 or not isinstance(paths, list):
         return frozenset()
     return frozenset(str(path) for path in paths)

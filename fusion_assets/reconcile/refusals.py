@@ -21,6 +21,7 @@ from fusion_assets.reconcile.observe import read_archive, read_copy
 from fusion_assets.reconcile.overwrite import (
     RELEASE_BEGUN_FIELD,
     archived_elsewhere,
+    as_known,
     is_another,
     last_proven,
     name_taken,
@@ -32,11 +33,11 @@ from fusion_assets.reconcile.overwrite import (
     unknown_differs,
     unlike_unknown,
 )
-from fusion_assets.reconcile.proven import was_begun
+from fusion_assets.reconcile.proven import known_sidecars, was_begun
 from fusion_assets.reconcile.surroundings import twins_of
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.check import check_source
-from fusion_assets.transfer.errors import name_some
+from fusion_assets.transfer.errors import RottenSourceError, name_some
 
 
 def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
@@ -61,8 +62,9 @@ def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
         raise InvalidStudyError(taken)
     proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
     if proven:
-        copy = read_copy(lab, backup_name)
-        if changed := is_another(proven, listing, copy) or source_changed(proven, listing, copy):
+        copy = as_known(read_copy(lab, backup_name), known_sidecars(record, proven))
+        archive = None if copy and copy.checksums else read_archive(lab, backup_name)
+        if changed := is_another(proven, listing, copy) or source_changed(proven, listing, copy, archive):
             raise InvalidStudyError(changed)
     if twins := find_twins(lab, run_name):
         raise InvalidStudyError(
@@ -88,7 +90,8 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
         may_differ: Files that a person accepted.
 
     Raises:
-        InvalidStudyError: It is not.
+        InvalidStudyError: It does not look like it.
+        RottenSourceError: It has other bytes; they may be put right without a trace in size or time.
         ResourceError: A place cannot be asked.
     """
     if proven.is_known or not is_at_source(lab, run_name):
@@ -102,8 +105,9 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
         raise InvalidStudyError(differs)
     shared = [entry for entry in others.files if entry.path in proven.checksums]
     if problems := check_source(lab.source, run_name, shared, proven.checksums):
-        what = f"these files have other bytes: {name_some(problem.path for problem in problems)}"
-        raise InvalidStudyError(unlike_unknown(what, run_name, acceptable=False))
+        paths = [problem.path for problem in problems]
+        what = f"these files have other bytes: {name_some(paths)}"
+        raise RottenSourceError(unlike_unknown(what, run_name, acceptable=False), paths=paths)
 
 
 def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:

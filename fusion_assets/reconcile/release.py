@@ -7,7 +7,7 @@ put back. A process killed in between leaves the study in the trash, where `fini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
 from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from fusion_assets.transfer.plan import same_file
+from resources.errors import ResourceError
 from resources.storage import Entry, Storage
 
 # Every file that is about to be deleted, at the source or in the trash, is what was proven.
@@ -102,13 +103,16 @@ def release_gates(
     return closed
 
 
-def release_source(storage: Storage, run_name: str, listing: Listing) -> Released:
+def release_source(
+    storage: Storage, run_name: str, listing: Listing, moved: Callable[[], None] = lambda: None
+) -> Released:
     """Move a study into the trash and remove it there.
 
     Args:
         storage: The source.
         run_name: The study.
         listing: The listing whose gates were just found open; nothing that is not in it is removed.
+        moved: Called when it is in the trash, before anything is removed; the study is put back if that raises.
 
     Raises:
         GateError: The study changed at the last moment; it was put back.
@@ -123,6 +127,11 @@ def release_source(storage: Storage, run_name: str, listing: Listing) -> Release
     if changed:
         storage.rename(trashed, run_name)
         raise GateError(run_name, {"SourceStill": f"changed at the last moment: {', '.join(changed[:3])}"})
+    try:
+        moved()
+    except ResourceError:
+        storage.rename(trashed, run_name)
+        raise
     _remove_proven(storage, trashed, {entry.path: entry for entry in listing.files})
     return Released(listing.file_count, listing.total_bytes)
 

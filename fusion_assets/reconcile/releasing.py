@@ -23,7 +23,6 @@ from fusion_assets.reconcile.entries import (
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.lab import (
-    SCRUBBED_FIELD,
     Lab,
     check_places,
     is_at_source,
@@ -35,7 +34,7 @@ from fusion_assets.reconcile.overwrite import (
     RELEASE_BEGUN_FIELD,
     spoken,
 )
-from fusion_assets.reconcile.proven import SIDECAR_FIELD
+from fusion_assets.reconcile.proven import SCRUBBED_FIELD, SIDECAR_FIELD, copy_read_at
 from fusion_assets.reconcile.release import (
     SOURCE_PROVEN,
     TRASH_PROVEN,
@@ -130,10 +129,11 @@ def _with_copy_read(lab: Lab, run_name: str, record: Record | None, log: Callabl
     if record is None or record.status is not Status.COMPLETE:
         return record  # no gate is open without a complete one
     now = datetime.now(UTC)
-    if _ONE_DAY_AHEAD <= now - _copy_read_at(record) <= _BELIEVED_FOR:
+    read_at = copy_read_at(record)
+    if _ONE_DAY_AHEAD <= now - read_at <= _BELIEVED_FOR:
         return record
     log(
-        f"{run_name}: its copy was last read on {spoken(_copy_read_at(record))}; all of it, {record.file_count} files, "
+        f"{run_name}: its copy was last read on {spoken(read_at)}; all of it, {record.file_count} files, "
         f"{record.total_bytes} bytes, is read again on the NAS and compared with the sidecar before the source goes"
     )
     problems = check_copy(lab.truenas, record.backup_name, read=_told(run_name, record.total_bytes, log))
@@ -141,16 +141,6 @@ def _with_copy_read(lab: Lab, run_name: str, record: Record | None, log: Callabl
         take_back(lab, record, problems)
         raise GateError(run_name, {"CopyRead": "; ".join(str(problem) for problem in problems[:3])})
     return replace(record, extra={**record.extra, SCRUBBED_FIELD: now.isoformat()})
-
-
-def _copy_read_at(record: Record) -> datetime:
-    """When every byte of the copy was last read: when it was made, or proven again since."""
-    made = record.truenas_verified_at or datetime.min.replace(tzinfo=UTC)
-    try:
-        again = datetime.fromisoformat(str(record.extra.get(SCRUBBED_FIELD)))
-    except ValueError:
-        return made
-    return max(made, again) if again.tzinfo else made
 
 
 def _told(run_name: str, total: int, log: Callable[[str], None]) -> Callable[[int], None]:
@@ -171,15 +161,14 @@ def _told(run_name: str, total: int, log: Callable[[str], None]) -> Callable[[in
 
 
 def _release_source(lab: Lab, run_name: str, record: Record | None, listing: Listing) -> Released:
-    """Delete the source, after the ledger says that this begins: a run killed at its end leaves no other trace."""
-    if record:
+    """Delete the source, and have the ledger say that this begins."""
+    return release_source(lab.source, run_name, listing, lambda: _say_begun(lab, record))
+
+
+def _say_begun(lab: Lab, record: Record | None) -> None:
+    """Before the first file in the trash is removed: a run that is killed after the last one leaves no other trace."""
+    if record and RELEASE_BEGUN_FIELD not in record.extra:
         append(lab, replace(record, extra={**record.extra, RELEASE_BEGUN_FIELD: datetime.now(UTC).isoformat()}))
-    try:
-        return release_source(lab.source, run_name, listing)
-    except GateError:
-        if record:
-            append(lab, record)  # it was put back
-        raise
 
 
 def _read_source(
@@ -207,6 +196,7 @@ def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: C
         raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}: {'; '.join(unproven[:3])}{WAY_OUT}"})
     checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
     copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
+    _say_begun(lab, record)
     return finish_release(lab.source, run_name, trashed, copies)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.entries import append
-from fusion_assets.reconcile.lab import EVICTED_FIELD, SCRUBBED_FIELD, Lab, check_places
+from fusion_assets.reconcile.lab import EVICTED_FIELD, Lab, check_places
 from fusion_assets.reconcile.locking import locked
+from fusion_assets.reconcile.proven import NEVER, SCRUBBED_FIELD, copy_proven_at, scrubbed_at
 from fusion_assets.reconcile.releasing import take_back
 from fusion_assets.transfer.check import Problem, check_archive, check_copy
 
@@ -68,13 +69,7 @@ def proven_at(record: Record) -> datetime:
     Args:
         record: What the ledger says of it.
     """
-    times = [time for time in (record.truenas_verified_at, record.s3_verified_at) if time]
-    first = min(times) if times else datetime.min.replace(tzinfo=UTC)
-    try:
-        again = datetime.fromisoformat(str(record.extra[SCRUBBED_FIELD]))
-    except (KeyError, ValueError):
-        return first
-    return max(first, again) if again.tzinfo else first
+    return max(min(copy_proven_at(record), record.s3_verified_at or NEVER), scrubbed_at(record))
 
 
 def choose(backups: Iterable[Provable], *, cycle_weeks: int, max_bytes: int | None) -> tuple[Provable, ...]:

@@ -31,6 +31,7 @@ from fusion_assets.reconcile.entries import (
     append_failure,
     append_once,
     begin,
+    begun,
     completed,
     go_on,
     says_complete,
@@ -143,7 +144,8 @@ class Transferred:
     """What came of copying, archiving, or both in one pass; None for what was not asked for.
 
     Attributes:
-        copy_read_again: Whether a copy that nothing vouched for was read again, whole, and found good.
+        copy_read_again: Whether a copy that nothing vouched for was read again, whole; what was not good of it was
+            copied again.
     """
 
     copy: CopyOutcome | None
@@ -188,13 +190,14 @@ def transfer(
     else:
         draft = go_on(lab, run_name, copy_proven=vouched and not copying)
     try:
-        proven = find_proven(lab, backup_name, ask_s3=ask_s3)
+        proven = find_proven(lab, backup_name, ask_s3=ask_s3, origin=origin)
         refuse_half(lab, draft, origin, listing, proven)
         may_differ = replaceable(lab, draft, listing, proven)
         refuse_unlike(lab, run_name, proven, may_differ)
         if listing and not proven.is_known:
             put_back_sidecar(lab, backup_name, proven)
             draft = adopted(draft, proven.sha256)
+        draft = begun(draft)
         if not says_complete(lab, draft):
             append_once(lab, draft)
         read_again = not vouched and bool(proven.checksums)
@@ -213,7 +216,7 @@ def transfer(
         on_truenas = copying or isinstance(error, CorruptCopyError)
         append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
         raise
-    after = with_proofs(draft, done.copy, done.archive)
+    after = with_proofs(draft, done.copy, done.archive, copy_read=done.copy_read_again)
     if done.archive and done.archive.error:
         append_failure(lab, after, Status.FAILED_S3, done.archive.error)
     elif not says_complete(lab, after):

@@ -20,7 +20,7 @@ from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.invalidity import known_invalid
 from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import locked_backups
-from fusion_assets.reconcile.overwrite import is_proven
+from fusion_assets.reconcile.overwrite import counts_as_proven, is_proven
 from fusion_assets.reconcile.proven import was_begun
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.standard.validate import is_study_candidate
@@ -81,7 +81,7 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
     return Surroundings(
         view=view,
         invalid=known_invalid(record for _, record in view.events),
-        last_proven={r.backup_name: r for _, r in view.events if r.status is Status.COMPLETE or is_proven(r)},
+        last_proven={record.backup_name: record for _, record in view.events if counts_as_proven(record)},
         begun=frozenset(record.backup_name for _, record in view.events if was_begun([record])),
         by_run_name=by_run_name,
         at_source=frozenset(at_source),

@@ -23,6 +23,7 @@ class CopyOutcome:
         skipped: Entries of the source that were not copied, with their kind: links, special files, ``*.partial``.
         extra: Files on the NAS that are neither at the source nor in the sidecar: left alone, not archived.
         sidecar_sha256: SHA-256 in hex of the sidecar's bytes.
+        read_whole: Whether every file was read in this run; else some were read when they were copied, and not again.
         read_back_claim: What reading back proved, in the storage's own words.
         source_read: Bytes read from the source.
         nas_written: Bytes written to the NAS.
@@ -37,6 +38,7 @@ class CopyOutcome:
     skipped: tuple[tuple[str, str], ...]
     extra: tuple[str, ...]
     sidecar_sha256: str
+    read_whole: bool
     read_back_claim: str
     source_read: int
     nas_written: int

@@ -95,19 +95,19 @@ def stated_checksums(bucket: S3Bucket, backup_name: str) -> dict[str, str]:
     return stated
 
 
-def rebuilt_sidecar(nas: Storage, backup_name: str, sha256: str, archived: Collection[str]) -> bytes | None:
-    """The sidecar that follows from the files of a copy, if it is this one; reads all of them.
+def rebuilt_sidecar(storage: Storage, directory: str, sha256: str, archived: Collection[str]) -> bytes | None:
+    """The sidecar that follows from the files of a copy, or of its source, if it is this one; reads all of them.
 
     Args:
-        nas: Where the copy is.
-        backup_name: The copy's directory.
+        storage: Where they are.
+        directory: In which directory.
         sha256: Of the sidecar, in hex.
         archived: Paths of the study's objects in S3: they tell the study's files from others that lie beside them.
 
     Raises:
-        ResourceError: The NAS failed.
+        ResourceError: The storage failed.
     """
-    checksums = read_checksums(nas, backup_name)
+    checksums = read_checksums(storage, directory)
     common = {path: checksums[path] for path in checksums.keys() & set(archived)}
     return _following(checksums, sha256) or _following(common, sha256)
 

@@ -232,6 +232,7 @@ def _copied(session: Session, plan: CopyPlan, sidecar: bytes) -> CopyOutcome:
         skipped=tuple((entry.path, entry.kind) for entry in plan.skipped),
         extra=plan.extra,
         sidecar_sha256=hashlib.sha256(sidecar).hexdigest(),
+        read_whole=all(proof.path in plan.unread for proof in plan.keep),
         read_back_claim=session.nas.read_back_claim,
         source_read=meter.source_read,
         nas_written=meter.written,

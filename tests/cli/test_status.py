@@ -97,4 +97,4 @@ def test_a_study_is_explained_by_its_conditions_its_history_and_what_the_daemon_
 def test_a_study_that_nobody_knows_is_a_mistake_and_not_an_empty_answer(lab) -> None:
     said = lab.fusion("explain", "20260101_no_such_study")
     assert said.returncode == 2
-    assert "matches no study" in said.stderr
+    assert "there is no study" in said.stderr

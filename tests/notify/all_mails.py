@@ -14,7 +14,6 @@ from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
 from fusion_assets.notify.fusion_error import FusionError, fusion_error_message, unread_log_message
 from fusion_assets.notify.grouping import grouped
-from fusion_assets.notify.inventory import Standing, inventory_message
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.origin import Origin
 from fusion_assets.notify.outages import (
@@ -100,7 +99,6 @@ def all_mails(of: Callable[[str], str] = _same) -> dict[str, Message]:
             ),
             origin,
         ),
-        "inventory": inventory_message([Standing(study, of("failed"), of("was due on 2026-02-05"))], 120, origin),
         "unlisted": unlisted_source_message(of("/mnt/fusion"), of("no answer"), since=AT, origin=origin),
         "silence": silence_message(
             [Stopped(of("sensor idle_studies"), of("TimeoutError"), AT - timedelta(hours=2)), Stopped(of("daemon"))],

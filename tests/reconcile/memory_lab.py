@@ -25,7 +25,7 @@ from fusion_assets.reconcile.release import GateError
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import TransferError
 from fusion_assets.transfer.sidecar import format_sidecar
-from resources.errors import ResourceError
+from resources.errors import ResourceError, UnavailableError
 from resources.local import LocalStorage
 from tests.transfer.lab import TINY
 from tests.transfer.memory_bucket import MemoryBucket, Stored
@@ -105,12 +105,20 @@ class MemoryLab:
             self.write(f"{RAW}/{prefix}{number}.bin", os.urandom(500 + number))
         self.write(f"{RAW}/{prefix}-large.bin", os.urandom(25_000))
 
-    def opened(self, *, cut_after: int | None = None) -> Lab:
-        """The lab; with `cut_after`, the process dies when it is about to change something once more."""
+    def opened(self, *, cut_after: int | None = None, fails_after: int | None = None, place: str = "nas") -> Lab:
+        """The lab.
+
+        Args:
+            cut_after: After so many changes, the process dies when it is about to change something once more.
+            fails_after: After so many answers, `place` (``source``, ``nas`` or ``s3``) gives none for once.
+            place: Which.
+        """
         source, nas = WatchedStorage(self.source), WatchedStorage(self.nas)
         cut = _Cut(cut_after)
         source.before = nas.before = cut.on_storage
         self.bucket.before = cut.on_bucket
+        if fails_after is not None:
+            {"source": source, "nas": nas, "s3": self.bucket}[place].before = _Hiccup(fails_after).on_question
         ledger = Ledger(LocalStorage(self.nas / "_manifest"), self.bucket)
         return Lab(load_config(self.root / "config.toml"), source, nas, ledger, self.bucket)
 
@@ -119,10 +127,10 @@ class MemoryLab:
         desired = Desired(lab.config.backup.delete_source)
         return plan_studies(desired, observed)[0] if observed else None
 
-    def apply(self, *, cut_after: int | None = None) -> str | None:
-        """Carry plans out until there is nothing to do; why it failed, None if it did not."""
+    def apply(self, *, cut_after: int | None = None, fails_after: int | None = None, place: str = "nas") -> str | None:
+        """Carry plans out until there is nothing to do; why it failed, None if it did not. Arguments: see `opened`."""
         try:
-            lab = self.opened(cut_after=cut_after)
+            lab = self.opened(cut_after=cut_after, fails_after=fails_after, place=place)
             for _ in range(3):
                 plan = self.plan(lab)
                 if plan is None or not plan.actions:
@@ -164,6 +172,25 @@ class MemoryLab:
         for key in [key for key in self.bucket.objects if key.startswith("_manifest/")]:
             del self.bucket.objects[key]
 
+    def ledger_files(self) -> dict[str, Stored | bytes]:
+        """The ledger on the NAS, by name, and its mirror, by key."""
+        folder = self.nas / "_manifest"
+        files = {file.name: file.read_bytes() for file in folder.glob("*.jsonl")}
+        return {**files, **{key: each for key, each in self.bucket.objects.items() if key.startswith("_manifest/")}}
+
+    def put_ledger(self, files: Mapping[str, Stored | bytes]) -> None:
+        """Put `ledger_files` back where there are none."""
+        (self.nas / "_manifest").mkdir(exist_ok=True)
+        for name, content in files.items():
+            if isinstance(content, bytes):
+                (self.nas / "_manifest" / name).write_bytes(content)
+            else:
+                self.bucket.objects[name] = content
+
+    def ledger_bytes(self) -> bytes:
+        """All lines on the NAS, in order."""
+        return b"".join(file.read_bytes() for file in sorted((self.nas / "_manifest").glob("????-??.jsonl")))
+
     def regenerate_sidecar(self) -> None:
         """As somebody does who runs sha256sum on the NAS to make its complaints go away."""
         files = [p for p in self.copy.rglob("*") if p.is_file() and p.suffix != ".partial" and p.name != SIDECAR_NAME]
@@ -200,6 +227,20 @@ class _Cut:
             self._left -= 1
             if self._left < 0:
                 raise PowerCutError
+
+
+class _Hiccup:
+    """A place that answers a number of questions, then not once, then again; the ledger's are not counted."""
+
+    def __init__(self, answers: int) -> None:
+        self._left = answers
+
+    def on_question(self, method: str, path: str) -> None:
+        if "_manifest" in path:
+            return
+        self._left -= 1
+        if self._left == -1:
+            raise UnavailableError("it did not answer for once")
 
 
 def carry_out(lab: Lab, actions: tuple[Step, ...]) -> None:

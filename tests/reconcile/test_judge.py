@@ -202,7 +202,7 @@ def test_an_object_missing_or_altered_in_s3_is_noticed() -> None:
 
 
 def test_an_archive_that_nothing_can_be_compared_with_is_unknown() -> None:
-    assert reason(Name.ON_S3, copy=None, record=None) == (Status.UNKNOWN, "NothingToCompare")
+    assert reason(Name.ON_S3, copy=None, record=None, source=None) == (Status.UNKNOWN, "NothingToCompare")
 
 
 def test_a_run_killed_before_its_last_line_in_the_ledger_only_has_that_line_to_write() -> None:
@@ -241,8 +241,8 @@ def test_a_damaged_sidecar_says_how_the_copy_is_proven_again() -> None:
     assert (unknown.reason, "fusion manifest restore" in unknown.message) == ("SidecarDamaged", True)
 
 
-def test_objects_nobody_knows_are_not_overwritten_but_those_of_a_lost_copy_are_compared_with_a_new_one() -> None:
-    assert reason(Name.ON_S3, copy=None, record=None) == (Status.UNKNOWN, "NothingToCompare")
+def test_objects_are_compared_with_a_source_whoever_knows_them() -> None:
+    assert reason(Name.ON_S3, copy=None, record=None) == (Status.FALSE, "NotCompared")
     unfinished = replace(RECORD, status=LedgerStatus.FAILED_TRUENAS)
     assert reason(Name.ON_S3, copy=None, record=unfinished) == (Status.FALSE, "NotCompared")
     assert reason(Name.ON_S3, copy=None, record=unfinished, source=None) == (Status.UNKNOWN, "NothingToCompare")

@@ -121,9 +121,16 @@ def test_an_evicted_copy_is_not_copied_back_which_would_fight_the_eviction() -> 
     assert (plan.actions, plan.verdict) == ((), Verdict.SETTLED)
 
 
-def test_a_source_whose_nas_copy_was_evicted_is_kept_because_one_copy_is_not_two() -> None:
-    plan = plan_study(Desired(delete_source=True), study_with(OnTruenas=false(EVICTED)))
-    assert plan.actions == ()
+def test_a_source_whose_nas_copy_was_evicted_is_copied_again_before_it_may_go_because_one_copy_is_not_two() -> None:
+    evicted = study_with(OnTruenas=false(EVICTED))
+    assert plan_study(Desired(delete_source=True), evicted).actions == (
+        Step.VALIDATED,
+        Step.TRUENAS_COPY,
+        Step.S3_ARCHIVE,
+        Step.MANIFEST_ENTRY,
+    )
+    kept = plan_study(Desired(delete_source=False), evicted)
+    assert (kept.actions, kept.verdict) == ((), Verdict.SETTLED)
 
 
 def test_an_archive_that_lost_an_object_is_completed_from_the_nas_without_touching_the_instrument() -> None:

@@ -364,7 +364,7 @@ def test_a_copy_that_rotted_since_it_was_proven_long_ago_is_read_again_before_it
 def test_a_copy_that_rotted_while_its_study_lay_in_the_trash_for_weeks_keeps_what_is_left_there(
     complete, lab, monkeypatch
 ):
-    def kill(storage, run_name, listing):
+    def kill(storage, run_name, listing, moved):
         (lab.source / TRASH).mkdir()
         storage.rename(run_name, f"{TRASH}/{run_name}@20260301T000000000000")
         raise KeyboardInterrupt
@@ -436,16 +436,37 @@ def then_killed(step):
     return killed
 
 
-def test_a_release_that_put_the_study_back_leaves_no_trace_of_one(complete, lab, monkeypatch):
-    monkeypatch.setattr(releasing, "release_source", lambda *_: raise_gate())
-    with pytest.raises(GateError):
-        releasing.release(complete, STUDY, {})
-    assert "release_begun_at" in lab.ledger()[-2]
-    assert "release_begun_at" not in lab.ledger()[-1]
+def test_a_release_that_the_ledger_cannot_be_told_of_puts_the_study_back_whole(complete, lab, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise UnavailableError("the NAS went away at that moment")
+
+    before, records = lab.files(), lab.ledger()
+    with monkeypatch.context() as away:
+        away.setattr(releasing, "append", refuse)
+        with pytest.raises(UnavailableError):
+            releasing.release(complete, STUDY, {})
+    assert {path: seen for path, seen in lab.files().items() if lab.study in path.parents} == {
+        path: seen for path, seen in before.items() if lab.study in path.parents
+    }
+    assert (lab.ledger(), lab.trashed()) == (records, [])
+    releasing.release(complete, STUDY, {})
+    assert_completed(lab)
 
 
-def raise_gate() -> None:
-    raise GateError(STUDY, {"SourceUnchanged": "changed at the last moment"})
+def test_a_study_that_was_renamed_after_its_release_was_killed_is_not_called_released(complete, lab, monkeypatch):
+    """Nothing was deleted: the run died before it moved anything."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(releasing, "release_source", kill)
+        with pytest.raises(KeyboardInterrupt):
+            releasing.release(complete, STUDY, {})
+    lab.study.rename(lab.source / "20260107_WW_HCC_run9")
+    lab.apply()
+    assert latest(complete).source_deleted_at is None
+    assert not latest(complete).was_released
 
 
 def test_a_source_that_is_not_mounted_does_not_look_released(complete, lab):

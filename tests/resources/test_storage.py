@@ -17,7 +17,7 @@ from resources.errors import (
     ResourceError,
     UnsafeNameError,
 )
-from resources.storage import Entry, Storage, remove_tree, replace_file
+from resources.storage import Entry, Storage, replace_file
 from tests.real.samba import Place
 
 BIG = os.urandom(1 << 20) * 9 + b"the tail is no whole block"  # longer than any single request
@@ -340,16 +340,6 @@ def test_removing_a_file_does_not_remove_a_directory_nor_the_other_way_round(pla
     with pytest.raises(ResourceError, match="directory"):
         place.storage.remove_directory("f")
     assert sorted(p.name for p in place.disk.iterdir()) == ["d", "f"]
-
-
-def test_a_tree_is_removed_whole_and_the_root_never(place: Place) -> None:
-    for path in ("t/a/b/c", "t/a/d", "keep/x"):
-        place.storage.make_directory(path.rpartition("/")[0])
-        place.storage.write_file(path, b"1")
-    remove_tree(place.storage, "t")
-    assert [e.path for e in place.storage.walk()] == ["keep", "keep/x"]
-    with pytest.raises(ValueError, match="root"):
-        remove_tree(place.storage, "")
 
 
 def test_the_time_of_a_file_and_of_a_directory_can_be_set(place: Place) -> None:

@@ -1,0 +1,390 @@
+"""Sequences in which a single run once destroyed the last good copy of a file, or called it proven, each by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from fusion_assets.config import load_config
+from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.accepting import accept_changes
+from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.errors import InvalidStudyError
+from fusion_assets.reconcile.lab import EVICTED_FIELD
+from fusion_assets.reconcile.plan import SOURCE_CHANGED, Step, Verdict
+from fusion_assets.reconcile.steps import transfer
+from fusion_assets.standard.listing import SIDECAR_NAME
+from resources.errors import NotMountedError, UnavailableError
+from tests.reconcile.memory_lab import RAW, STUDY, MemoryLab, carry_out, flip_bit
+from tests.transfer.lab import TINY
+from tests.transfer.memory_bucket import Stored
+
+FILE, OTHER, NEW = f"{RAW}/raw0.bin", f"{RAW}/raw1.bin", f"{RAW}/new.bin"
+ARCHIVING = (Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> MemoryLab:
+    return MemoryLab(tmp_path / "lab")
+
+
+@pytest.fixture
+def archived(lab: MemoryLab) -> MemoryLab:
+    assert lab.apply() is None
+    return lab
+
+
+def record(lab: MemoryLab) -> Record:
+    return lab.opened().ledger.read().records[STUDY]
+
+
+def bytes_of(lab: MemoryLab, path: str = FILE) -> bytes:
+    return (lab.study / path).read_bytes()
+
+
+# A name under which another program left copies, and a source of which one file has rotted since.
+
+
+@pytest.fixture
+def rotten_beside_old_copies(lab: MemoryLab) -> bytes:
+    """The good bytes."""
+    shutil.copytree(lab.study, lab.copy)
+    for file in lab.copy.rglob("*"):
+        if file.is_file():
+            lab.bucket.objects[f"{STUDY}/{file.relative_to(lab.copy).as_posix()}"] = Stored(file.read_bytes(), {})
+    good = bytes_of(lab)
+    flip_bit(lab.study / FILE)
+    return good
+
+
+def test_a_study_that_was_invalid_once_is_still_not_copied_over_what_the_ledger_does_not_know(
+    lab: MemoryLab, rotten_beside_old_copies: bytes
+) -> None:
+    link = lab.study / "link"
+    link.symlink_to("/etc")
+    assert "[R5]" in str(lab.apply())
+    link.unlink()
+    assert "does not know" in str(lab.apply())
+    assert lab.places(FILE, rotten_beside_old_copies) == {"nas", "s3"}
+
+
+@pytest.mark.parametrize("away", ["nas", "s3"])
+def test_a_place_that_failed_while_unknown_copies_were_compared_does_not_make_them_ours(
+    lab: MemoryLab, rotten_beside_old_copies: bytes, away: str
+) -> None:
+    def fail(method: str, path: str) -> None:
+        if method in ("head", "read_into", "open_reader") and "raw1" in path:
+            raise UnavailableError("away for a moment")
+
+    opened = lab.opened()
+    (lab.nas / "_manifest").mkdir()
+    if away == "nas":
+        opened.truenas.before = fail  # type: ignore[attr-defined]
+    else:
+        lab.bucket.before = fail
+    with pytest.raises(UnavailableError):
+        carry_out(opened, ARCHIVING)
+    assert "does not know" in str(lab.apply())
+    assert lab.places(FILE, rotten_beside_old_copies) == {"nas", "s3"}
+
+
+# The ledger was lost, with its mirror.
+
+
+def test_what_was_recognised_after_the_ledger_was_lost_is_not_replaced_when_that_run_was_killed(
+    archived: MemoryLab,
+) -> None:
+    good = bytes_of(archived)
+    archived.forget_ledger()
+    cut = 0
+    while "sidecar_sha256" not in (record(archived).extra if _has_record(archived) else {}):
+        assert archived.apply(cut_after=cut) == "killed"
+        cut += 1
+    archived.write(FILE, b"what ransomware left" * 20)
+    plan = archived.plan(archived.opened())
+    assert plan is not None
+    assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
+    archived.apply()
+    assert archived.places(FILE, good) == {"nas", "s3"}
+
+
+def _has_record(lab: MemoryLab) -> bool:
+    return STUDY in lab.opened().ledger.read().records
+
+
+def test_only_accepted_files_replace_anything_when_the_nas_was_rolled_back_and_the_ledger_lost(
+    archived: MemoryLab,
+) -> None:
+    snapshot = archived.root / "snapshot"
+    shutil.copytree(archived.copy, snapshot)
+    archived.write(FILE, b"a newer state" * 30)
+    _accept(archived)
+    assert archived.apply() is None
+    newer = bytes_of(archived)
+    archived.forget_ledger()
+    _roll_back(archived, snapshot)
+    flip_bit(archived.study / FILE)
+    archived.write(OTHER, b"changed on purpose" * 30)
+    _accept(archived)
+    archived.apply()
+    assert "s3" in archived.places(FILE, newer)
+
+
+def _accept(lab: MemoryLab) -> None:
+    opened = lab.opened()
+    plan = lab.plan(opened)
+    assert plan is not None
+    accept_changes(opened, STUDY, plan.observed.fingerprint)
+
+
+def _roll_back(lab: MemoryLab, snapshot: Path) -> None:
+    shutil.rmtree(lab.copy)
+    shutil.copytree(snapshot, lab.copy)
+
+
+# The ledger is older than what it is about.
+
+
+@pytest.fixture
+def rolled_back_ledger(archived: MemoryLab) -> Callable[[], None]:
+    """Puts the ledger and its mirror back as they were after the study was archived first."""
+    files = archived.ledger_files()
+
+    def put_back() -> None:
+        archived.forget_ledger()
+        archived.put_ledger(files)
+
+    return put_back
+
+
+def test_an_object_of_a_newer_archive_is_not_overwritten_when_nas_and_ledger_were_rolled_back(
+    archived: MemoryLab, rolled_back_ledger: Callable[[], None]
+) -> None:
+    snapshot = archived.root / "snapshot"
+    shutil.copytree(archived.copy, snapshot)
+    archived.write(NEW, b"one more frame" * 30)
+    assert archived.apply() is None
+    good = bytes_of(archived, NEW)
+    rolled_back_ledger()
+    _roll_back(archived, snapshot)
+    flip_bit(archived.study / NEW)
+    assert "does not know" in str(archived.apply())
+    assert archived.places(NEW, good) == {"s3"}
+    archived.write(NEW, good)
+    assert archived.apply() is None
+    assert archived.places(NEW, good) == {"source", "nas", "s3"}
+
+
+def test_a_released_study_is_proven_anew_when_both_copies_are_newer_than_the_ledger(
+    archived: MemoryLab, rolled_back_ledger: Callable[[], None]
+) -> None:
+    archived.write(NEW, b"one more frame" * 30)
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+    assert not archived.study.exists()
+    rolled_back_ledger()
+    assert archived.run(Step.S3_ARCHIVE, Step.MANIFEST_ENTRY) is None
+    newest = json.loads(archived.ledger_bytes().splitlines()[-1])
+    assert (newest["status"], newest["file_count"]) == ("complete", len(_sums(archived)))
+
+
+def _sums(lab: MemoryLab) -> list[str]:
+    return lab.sidecar.read_text().splitlines()
+
+
+def test_a_ledger_that_was_rolled_back_and_grew_since_does_not_pass_for_whole(archived: MemoryLab) -> None:
+    snapshot = archived.root / "snapshot"
+    shutil.copytree(archived.nas, snapshot)
+    archived.write(NEW, b"one more frame" * 30)
+    assert archived.apply() is None
+    good = bytes_of(archived, NEW)
+    shutil.rmtree(archived.nas)
+    shutil.copytree(snapshot, archived.nas)
+
+    def away(method: str, key: str) -> None:
+        raise UnavailableError("S3 is away")
+
+    for number in range(6):  # until its file is longer than the mirror again
+        archived.write(f"{RAW}/later{number}.bin", bytes([number]) * 200)
+        opened = archived.opened()
+        archived.bucket.before = away
+        carry_out(opened, (Step.TRUENAS_COPY,))
+    flip_bit(archived.study / NEW)
+    with pytest.raises(NotMountedError, match="manifest restore"):
+        archived.plan(archived.opened())
+    assert "manifest restore" in str(archived.apply())
+    assert "s3" in archived.places(NEW, good)
+
+
+# What a proof says.
+
+
+@pytest.mark.parametrize("then", ["nothing", "the study gains a file", "the NAS loses another file"])
+def test_a_copy_that_nobody_read_for_months_is_read_before_its_source_goes_whatever_was_copied_since(
+    archived: MemoryLab, then: str
+) -> None:
+    good = bytes_of(archived)
+    _backdate(archived, days=60)
+    flip_bit(archived.copy / FILE)
+    if then == "the study gains a file":
+        archived.write(NEW, b"one more frame" * 30)
+    elif then == "the NAS loses another file":
+        (archived.copy / OTHER).unlink()
+    archived.write_config(delete_source=True)
+    assert "CopyRead" in str(archived.apply())
+    assert "source" in archived.places(FILE, good)
+    assert archived.apply() is None
+    assert archived.places(FILE, good) == {"nas", "s3"}
+
+
+def _backdate(lab: MemoryLab, *, days: int) -> None:
+    """All that the ledger says happened, happened that much earlier."""
+
+    def older(found: re.Match[str]) -> str:
+        return (datetime.fromisoformat(found[0]) - timedelta(days=days)).isoformat(timespec="microseconds")
+
+    for file in (lab.nas / "_manifest").glob("*.jsonl"):
+        text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?", older, file.read_text())
+        file.write_text(text)
+        lab.bucket.objects[f"_manifest/{file.name}"] = Stored(text.encode(), {})
+
+
+def test_the_ledger_says_where_the_copies_are_when_the_lab_moved_them(archived: MemoryLab) -> None:
+    archived.bucket.uri = "s3://another"
+    for key in [key for key in archived.bucket.objects if not key.startswith("_manifest/")]:
+        del archived.bucket.objects[key]
+    archived.nas.rename(archived.root / "new-nas")
+    archived.nas = archived.root / "new-nas"
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+    assert record(archived).s3_uri == f"s3://another/{STUDY}"
+    assert record(archived).truenas_path == str(archived.copy)
+    assert not archived.study.exists()
+
+
+def test_another_study_that_is_given_an_alias_is_not_copied_over_what_was_proven_under_it(lab: MemoryLab) -> None:
+    good, other = bytes_of(lab), "20260107_WW_HCC_run9"
+    _copied_while_s3_is_away(lab)
+    shutil.copytree(lab.study, lab.source / other)
+    (lab.source / other / FILE).write_bytes(b"of another study" * 30)
+    lab.study.rename(lab.root / "moved away")
+    config = load_config(lab.root / "config.toml")
+    opened = replace(lab.opened(), config=config.model_copy(update={"alias": {other: STUDY}}))
+    with pytest.raises(InvalidStudyError, match=f"{STUDY} is archived under this name"):
+        transfer(opened, other, copying=True, archiving=True, options=TINY, progress=lambda _: None)
+    assert lab.places(FILE, good) == {"nas"}
+
+
+# Ways out.
+
+
+def test_a_source_that_can_prove_what_was_lost_everywhere_else_does(archived: MemoryLab) -> None:
+    archived.sidecar.unlink()
+    (archived.copy / FILE).unlink()
+    del archived.bucket.objects[f"{STUDY}/{SIDECAR_NAME}"], archived.bucket.objects[f"{STUDY}/{OTHER}"]
+    assert archived.apply() is None
+    for path in (FILE, OTHER):
+        assert archived.places(path, bytes_of(archived, path)) == {"source", "nas", "s3"}
+
+
+def test_an_archive_that_nothing_else_tells_of_is_compared_with_the_source_and_taken_over(archived: MemoryLab) -> None:
+    archived.forget_ledger()
+    shutil.rmtree(archived.copy)
+    flip_bit(archived.study / FILE)
+    assert "other bytes" in str(archived.apply())
+    flip_bit(archived.study / FILE)
+    assert archived.apply() is None
+    assert archived.places(FILE, bytes_of(archived)) == {"source", "nas", "s3"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"no sidecar at all", None])
+def test_a_change_can_be_accepted_whatever_became_of_the_sidecar(archived: MemoryLab, damage: bytes | None) -> None:
+    archived.write(FILE, b"right new bytes" * 30)
+    archived.sidecar.unlink() if damage is None else archived.sidecar.write_bytes(damage)
+    plan = archived.plan(archived.opened())
+    assert plan is not None
+    assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
+    _accept(archived)
+    assert archived.apply() is None
+    assert archived.places(FILE, bytes_of(archived)) == {"source", "nas", "s3"}
+
+
+def _copied_while_s3_is_away(lab: MemoryLab) -> None:
+    assert lab.run(Step.VALIDATED, Step.TRUENAS_COPY) is None
+
+
+def test_accepted_files_go_on_when_the_nas_was_rolled_back_to_what_is_archived(archived: MemoryLab) -> None:
+    snapshot = archived.root / "snapshot"
+    shutil.copytree(archived.copy, snapshot)
+    archived.write(FILE, b"right new bytes" * 30)
+    _accept(archived)
+    _copied_while_s3_is_away(archived)
+    _roll_back(archived, snapshot)
+    assert archived.apply() is None
+    assert archived.places(FILE, bytes_of(archived)) == {"source", "nas", "s3"}
+
+
+def test_a_study_that_gained_files_goes_on_when_the_nas_lost_what_proved_them(archived: MemoryLab) -> None:
+    archived.write(NEW, b"one more frame" * 30)
+    _copied_while_s3_is_away(archived)
+    archived.sidecar.unlink()
+    (archived.copy / FILE).unlink()
+    assert archived.apply() is None
+    for path in (FILE, NEW):
+        assert archived.places(path, bytes_of(archived, path)) == {"source", "nas", "s3"}
+
+
+def test_a_gained_file_that_only_the_nas_has_good_is_not_replaced_when_its_proof_is_lost(archived: MemoryLab) -> None:
+    archived.write(NEW, b"one more frame" * 30)
+    good = bytes_of(archived, NEW)
+    _copied_while_s3_is_away(archived)
+    archived.sidecar.unlink()
+    (archived.copy / FILE).unlink()
+    flip_bit(archived.study / NEW)
+    assert archived.apply() is not None
+    assert archived.places(NEW, good) == {"nas"}
+
+
+def test_a_study_that_was_evicted_while_its_source_was_kept_is_copied_again_when_sources_are_to_go(
+    archived: MemoryLab,
+) -> None:
+    complete = record(archived)
+    evicted = replace(complete, extra={**complete.extra, EVICTED_FIELD: "2026-11-20T00:00:00+00:00"})
+    archived.opened().ledger.append(evicted)
+    shutil.rmtree(archived.copy)
+    kept = archived.plan(archived.opened())
+    assert kept is not None
+    assert kept.verdict is Verdict.SETTLED
+    good = bytes_of(archived)
+    archived.write(NEW, b"gained since" * 30)
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+    assert archived.places(FILE, good) == {"nas", "s3"}
+    assert not archived.study.exists()
+
+
+def test_of_half_a_study_in_the_trash_nobody_is_told_to_move_it_back(archived: MemoryLab) -> None:
+    archived.write_config(delete_source=True)
+    said, cut = None, 3
+    while not (said == "killed" and 0 < len(_left(archived)) < len(_sums(archived))):
+        said, cut = archived.apply(cut_after=cut), cut + 1
+        assert cut < 60, "it was never half deleted"
+    archived.write_config(delete_source=False)
+    plan = archived.plan(archived.opened())
+    assert plan is not None
+    message = plan.observed.conditions[Name.SOURCE_RELEASED].message
+    assert "deleted already" in message
+    assert "move that back" not in message
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+
+
+def _left(lab: MemoryLab) -> list[Path]:
+    return [path for path in lab.here().rglob("*") if path.is_file()] if lab.here() != lab.study else []
