@@ -12,11 +12,12 @@ from datetime import datetime
 
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.entries import append
-from fusion_assets.reconcile.lab import EVICTED_FIELD, Lab, check_places
+from fusion_assets.reconcile.lab import EVICTED_FIELD, Lab, check_truenas, is_at_source
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.proven import NEVER, SCRUBBED_FIELD, copy_proven_at, scrubbed_at
 from fusion_assets.reconcile.releasing import take_back
 from fusion_assets.transfer.check import Problem, check_archive, check_copy
+from resources.errors import ResourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ def scrub(lab: Lab, backup: Provable, *, now: datetime) -> Scrubbed:
         TransferError: There is no finished copy any more, or its sidecar is damaged.
         ResourceError: A place cannot be asked: unknown, not damaged.
     """
-    check_places(lab)
-    with locked(lab, backup.run_name):
+    check_truenas(lab)
+    with locked(lab, backup.run_name, source=_is_seen_at_source(lab, backup.run_name)):
         problems = (
             *check_copy(lab.truenas, backup.backup_name),
             *check_archive(lab.truenas, lab.bucket, backup.backup_name),
@@ -123,3 +124,11 @@ def scrub(lab: Lab, backup: Provable, *, now: datetime) -> Scrubbed:
         elif record:
             append(lab, replace(record, extra={**record.extra, SCRUBBED_FIELD: now.isoformat()}))
     return Scrubbed(backup, problems)
+
+
+def _is_seen_at_source(lab: Lab, run_name: str) -> bool:
+    """Whether to lock it there, too. The instrument may be off: the lock of the backup keeps all others away."""
+    try:
+        return is_at_source(lab, run_name)
+    except ResourceError:
+        return False

@@ -89,6 +89,16 @@ def test_an_object_that_somebody_altered_in_s3_is_found(archived) -> None:
     assert latest(archived) == "failed_s3"
 
 
+def test_an_instrument_that_is_switched_off_keeps_no_copy_from_being_proven_again(archived) -> None:
+    source = archived.lab.source
+    source.rename(source.with_name("away"))
+    source.mkdir()
+    assert check(run(archived, "scrub_copies")).passed
+    source.rmdir()
+    assert check(run(archived, "scrub_copies")).passed
+    assert {record["backup_name"] for record in archived.lab.ledger() if "scrubbed_at" in record} == {STUDY, OTHER}
+
+
 def test_a_scrub_stays_within_its_budget_but_never_stands_still(archived) -> None:
     set_scrub(archived, cycle_weeks=1, max_bytes=1)
     assert metadata(run(archived, "scrub_copies"))["proven again"] == 1
