@@ -123,7 +123,7 @@ def make_authority(folder: Path, *, address: str = "127.0.0.1") -> Authority:
 def server(inbox: Inbox | None = None, **options: Any) -> Iterator[Inbox]:
     """A mail server; `options` are aiosmtpd's: tls_context, require_starttls, ssl_context, auth_required, …"""
     inbox = inbox or Inbox()
-    inbox.port = free_port()
+    inbox.port = inbox.port or free_port()
     if options.get("auth_required"):
         options["authenticator"] = inbox.authenticate
     controller = Controller(inbox, hostname="127.0.0.1", port=inbox.port, **options)
