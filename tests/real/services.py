@@ -52,7 +52,7 @@ class Services:
     """A lab on a host of its own.
 
     Attributes:
-        lab: Where it is configured.
+        config: Its config.toml.
         folder: Where everything of the services lies; short, for a socket's path has 107 characters at the most.
         environment: What the operator wrote into fusion.env, beside what it says anyway.
         moved: What the host's own paths are in the test.
@@ -60,7 +60,7 @@ class Services:
         running: The processes, by unit.
     """
 
-    lab: SmallLab
+    config: Path
     folder: Path
     environment: Mapping[str, str]
     moved: dict[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Services:
             "/opt/fusion-toolkit/.venv/bin": str(Path(sys.executable).parent),
             "/opt/fusion-toolkit/deploy": str(self.deploy),
             "/opt/fusion-toolkit": str(REPOSITORY),
-            "/etc/fusion/config.toml": str(self.lab.config),
+            "/etc/fusion/config.toml": str(self.config),
             "/etc/fusion": str(self.folder),
             "/var/lib/fusion": str(self.home),
             "/run/fusion": str(self.folder / "run"),
@@ -267,7 +267,7 @@ def installed(
         "SSL_CERT_FILE": str(authority.ca_file),
     }
     with tempfile.TemporaryDirectory(prefix="fusion-", ignore_cleanup_errors=True) as folder:
-        services = Services(lab, Path(folder), secrets, dict(moved))
+        services = Services(lab.config, Path(folder), secrets, dict(moved))
         services.install(settings)
         try:
             yield services
