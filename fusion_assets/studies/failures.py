@@ -21,7 +21,10 @@ _MOST_ROWS = 3
 _INTERRUPTED = "it was interrupted: its services were stopped, or its host"
 _KILLED = "its process was killed, or its host went down"
 # What the code server and the daemon write of a run whose process is gone.
-_GONE = re.compile(r"Run execution process for \S+ (was terminated|unexpectedly exited)|Detected run worker status")
+# The code server signs it: "[DagsterApiServer] Run execution process for …".
+_GONE = re.compile(
+    r"(\[\w+\] )?(Run execution process for \S+ (was terminated|unexpectedly exited)|Detected run worker status)"
+)
 
 
 @dataclass(frozen=True, slots=True)

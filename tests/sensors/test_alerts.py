@@ -116,7 +116,7 @@ def test_a_run_that_was_marked_as_failed_from_outside_is_mailed_and_stops_no_oth
 @pytest.mark.parametrize(
     "message",
     [
-        "Run execution process for 2f1c was terminated by signal 9 (SIGKILL). This usually indicates …",
+        "[DagsterApiServer] Run execution process for 2f1c was terminated by signal 9 (SIGKILL). This usually …",
         "Detected run worker status NOT_FOUND: 'its process is gone'. Marking run 2f1c as failed.",
     ],
 )
