@@ -12,13 +12,13 @@ from fusion_assets.config import Config, Event
 from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
-from fusion_assets.notify.outages import LeftLock, left_locks_message, unlisted_source_message
+from fusion_assets.notify.outages import LeftLock, left_locks_message, unseen_lab_message
 from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.plan import KNOWN_INVALID, LOCKED, StudyPlan, Verdict, why_nothing
 
 # An instrument that is switched off overnight is nothing to mail about; a share that stays away is.
 BLIND_AFTER = timedelta(hours=1)
-_BLIND = "source:unlisted"
+_BLIND = "lab:unseen"
 _STUCK = "study:"
 _LOCK = "lock:"
 
@@ -38,7 +38,7 @@ def tell_of_blindness(config: Config, mailbox: Mailbox, why: str, *, since: date
     mailbox.post(
         Event.BACKUP_FAILURE,
         {_BLIND: ""},  # one outage is one cause, however its error is worded at each tick
-        lambda _: unlisted_source_message(config.source.root, why, since=since, origin=here(config, now)),
+        lambda _: unseen_lab_message(why, since=since, origin=here(config, now)),
     )
 
 

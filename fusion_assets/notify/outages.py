@@ -1,4 +1,4 @@
-"""The words of mails about what cannot be seen or does not go on: the source, a sensor, a lock left behind."""
+"""The words of mails about what cannot be seen or does not go on: the lab, a sensor, a lock left behind."""
 
 from __future__ import annotations
 
@@ -48,23 +48,20 @@ class LeftLock:
     says: str
 
 
-def unlisted_source_message(root: str, why: str, *, since: datetime, origin: Origin) -> Message:
-    """The mail about a source that could not be listed for some time.
+def unseen_lab_message(why: str, *, since: datetime, origin: Origin) -> Message:
+    """The mail about a lab that could not be looked at for some time: its source, its NAS, its ledger or S3.
 
     Args:
-        root: The source's root.
-        why: What happened when it was tried.
-        since: When it could first not be listed.
+        why: What happened when it was tried; it names the place.
+        since: When it first could not be looked at.
         origin: Where.
     """
-    rows = (Row(root, f"cannot be listed since {origin.shown(since)}: {why}"),)
+    places = "See that the instrument is switched on, and that its share and the NAS are mounted and answer."
     return origin.letter(
-        "the studies at the source cannot be seen",
-        Section("What happened", (Table(rows),)),
+        "the lab cannot be looked at",
+        Section("What happened", (Words(f"It cannot be looked at since {origin.shown(since)}: {why}"),)),
         Section("What is safe", (Words(_NOTHING_STARTED),)),
-        Section(
-            "What to do", (Words("See that the instrument is switched on and its share is mounted."), _plan(origin))
-        ),
+        Section("What to do", (Words(places), _plan(origin))),
     )
 
 
@@ -121,4 +118,4 @@ def _last_heard(stopped: Stopped, origin: Origin) -> str:
 
 
 def _plan(origin: Origin) -> Commands:
-    return Commands((Command("To see whether it can be listed again", origin.command("fusion plan")),))
+    return Commands((Command("To see whether it can be looked at again", origin.command("fusion plan")),))

@@ -21,7 +21,7 @@ from fusion_assets.notify.outages import (
     Stopped,
     left_locks_message,
     silence_message,
-    unlisted_source_message,
+    unseen_lab_message,
 )
 from fusion_assets.notify.own_errors import (
     LogLine,
@@ -99,7 +99,7 @@ def all_mails(of: Callable[[str], str] = _same) -> dict[str, Message]:
             ),
             origin,
         ),
-        "unlisted": unlisted_source_message(of("/mnt/fusion"), of("no answer"), since=AT, origin=origin),
+        "unseen": unseen_lab_message(of("no answer"), since=AT, origin=origin),
         "silence": silence_message(
             [Stopped(of("sensor idle_studies"), of("TimeoutError"), AT - timedelta(hours=2)), Stopped(of("daemon"))],
             origin,
