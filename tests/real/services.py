@@ -218,6 +218,12 @@ class Services:
         with self.instance() as instance:
             return list(instance.get_runs(dg.RunsFilter(tags=wanted)))[::-1]
 
+    def run(self, run_id: str) -> dg.DagsterRun:
+        with self.instance() as instance:
+            run = instance.get_run_by_id(run_id)
+        assert run is not None
+        return run
+
     def until(self, happened: Callable[[], Any], what: str, seconds: float = 90) -> Any:
         """Wait for something."""
         deadline = time.monotonic() + seconds
