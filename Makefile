@@ -46,6 +46,7 @@ bench: install
 	$(BIN)/python -m benchmarks.orchestration --markdown
 	$(BIN)/python -m benchmarks.ticks --markdown
 	$(BIN)/python -m benchmarks.log_tail --markdown
+	$(BIN)/python -m benchmarks.idle --markdown
 
 # The documents that are made from the code.
 docs: install
