@@ -12,7 +12,6 @@ from fusion_assets.reconcile.decisions import load_decisions
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.state import state_folder
 from resources.process import this_host
-from sensors import idle_studies
 from sensors.idle_cursor import IdleCursor, cursor_from_text
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_nothing_lost
 from tests.sensors.daemon import Daemon, until_quiet
@@ -125,16 +124,6 @@ def test_what_is_held_back_is_explained_and_what_is_started_is_no_longer(lab, da
     lab.config.write_text(lab.config.read_text().replace("settle_minutes = 30", "settle_minutes = 0"))
     until_quiet(lambda: tick(daemon))
     assert load_decisions(folder) == {}
-
-
-def test_thirty_studies_that_become_idle_at_once_are_started_in_two_batches_oldest_first(lab, daemon) -> None:
-    names = [f"20260201_WW_HCC_run{number:02d}" for number in range(30)]
-    for name in names:
-        lab.write(f"{name}.xpd", b"{}", name)
-    daemon.run_requested = False
-    first = tick(daemon).requested
-    assert first == [STUDY, *names[:24]]
-    assert len(first) == idle_studies.RUNS_A_TICK
 
 
 def test_a_directory_with_an_odd_name_gets_a_partition_that_dagster_can_keep(lab, daemon) -> None:

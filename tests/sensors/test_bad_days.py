@@ -1,0 +1,105 @@
+"""What would take the real daemon hours or days: clocks that jump, S3 away for an hour, and 500 studies at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from sensors.idle_studies import RUNS_A_TICK
+from tests.real.s3 import S3Server, moto_server
+from tests.real.small_lab import STUDY, SmallLab, assert_completed, make_lab
+from tests.sensors.daemon import Daemon, Tick, until_quiet
+
+__all__ = ["moto_server"]
+
+pytestmark = pytest.mark.real
+
+OTHER = "20260106_WW_HCC_run2"
+MANY = 500
+
+
+@pytest.fixture
+def small_lab(tmp_path: Path, moto_server: S3Server, no_aws: None, monkeypatch: pytest.MonkeyPatch) -> SmallLab:
+    """On a server that takes a request of any time."""
+    return make_lab(tmp_path, moto_server, monkeypatch)
+
+
+def tick(daemon: Daemon) -> Tick:
+    done = daemon.tick("idle_studies")
+    daemon.tick("alerts")
+    return done
+
+
+def settle(lab: SmallLab, minutes: float) -> None:
+    lab.config.write_text(lab.config.read_text().replace("settle_minutes = 0", f"settle_minutes = {minutes}"))
+
+
+def subjects(daemon: Daemon) -> list[str]:
+    return [mail.subject for mail in daemon.mailbox.waiting()]
+
+
+def test_a_clock_that_jumps_a_day_ahead_and_back_again_starts_nothing_twice_and_stops_nothing(
+    lab: SmallLab, daemon: Daemon
+) -> None:
+    settle(lab, 30)
+    assert tick(daemon).requested == []
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=1)) as clock:
+        assert [one.requested for one in until_quiet(lambda: tick(daemon))] == [[STUDY], [STUDY], []]
+        lab.add_study(OTHER)
+        assert tick(daemon).requested == []
+        clock.shift(-timedelta(hours=1))
+        assert tick(daemon).requested == [], "what was first seen an hour from now has not looked the same for long"
+        clock.shift(timedelta(minutes=31))
+        assert [one.requested for one in until_quiet(lambda: tick(daemon))] == [[OTHER], [OTHER], []]
+    assert tick(daemon).requested == [], "a day back again"
+    runs = Counter(run.tags["dagster/partition"] for run in daemon.instance.get_runs())
+    assert (runs, subjects(daemon)) == ({STUDY: 2, OTHER: 2}, [])
+    for study in (STUDY, OTHER):
+        assert_completed(lab, study=study)
+
+
+def test_an_hour_without_s3_is_a_few_tries_and_one_mail_and_then_all_goes_on(
+    lab: SmallLab, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.s3_requests.pause_seconds", lambda *_, **__: 0.001)
+    config = lab.config.read_text()
+    away = config.replace(lab.server.url, "http://127.0.0.1:9")
+    daemon.before_run = lambda: lab.config.write_text(away)
+    tried, gone_at = [], None
+    with time_machine.travel(datetime.now(UTC)) as clock:
+        for minutes in range(0, 180, 5):
+            # Looked at, it is there each time; it goes when it is needed: the hardest hour for whoever tries again.
+            lab.config.write_text(config)
+            if minutes >= 60:
+                daemon.before_run = None
+            if (done := tick(daemon)).requested:
+                tried.append(minutes)
+            if not lab.study.exists():
+                gone_at = minutes
+                break
+            assert done.failed == done.requested or minutes >= 60
+            clock.shift(timedelta(minutes=5))
+    assert tried == [0, 5, 25, 105, 110], "paused for 5, 20 and 80 minutes, then archived, then released"
+    assert gone_at == 110
+    assert_completed(lab)
+    (subject,) = subjects(daemon)
+    assert "1 study failed" in subject
+
+
+def test_five_hundred_studies_that_become_idle_at_once_are_started_once_each_a_few_at_a_time(
+    lab: SmallLab, daemon: Daemon
+) -> None:
+    names = [f"20260201_WW_HCC_run{number:03d}" for number in range(MANY)]
+    for name in names:
+        lab.write(f"{name}.xpd", b"{}", name)
+    asked: list[str] = []
+    daemon.only_begin = True
+    while requested := daemon.tick("idle_studies").requested:
+        assert len(requested) <= RUNS_A_TICK
+        asked += requested
+    assert asked == [STUDY, *names], "each once, the oldest first"
+    assert daemon.instance.get_runs_count() == MANY + 1
