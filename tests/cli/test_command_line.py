@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,6 +165,32 @@ def test_the_readme_names_every_command_that_answers_in_json_and_every_one_that_
     assert named == [
         {name for name, command in _commands() if _has_json(command) is has_json} for has_json in (True, False)
     ]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/eviction.md", "docs/mail.md", "docs/operations.md"])
+def test_every_command_of_a_document_can_be_typed(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text()
+    blocks = "".join(re.findall("```console\n(.*?)```", text, re.DOTALL))
+    typed = re.findall(r"^ *[$#] (?:sudo )?(?:\S*/)?(fusion .*)$", blocks, re.MULTILINE)
+    if document == "docs/operations.md":  # the others speak of commands in general there: `fusion validate study|root`
+        typed += re.findall(r"`(?:sudo )?(fusion [^`…]*)`", text)
+    assert len(typed) > 2
+    for line in typed:
+        _parse(shlex.split(line, comments=True)[1:])
+
+
+def _parse(argv: list[str]) -> None:
+    """Whether there is such a command, with these options and arguments; it is not run.
+
+    Raises:
+        click.UsageError: There is not.
+    """
+    command: click.Command | None = cli
+    while isinstance(command, click.Group):
+        name, *argv = argv
+        command = command.get_command(click.Context(command), name)
+    assert command is not None, name
+    command.make_context(name, argv)
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:

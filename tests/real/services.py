@@ -224,6 +224,16 @@ class Services:
         assert run is not None
         return run
 
+    def look_again(self) -> None:
+        """Wait until every sensor that looks often has looked twice more, whoever is slow."""
+        looks = [f"Checking for new runs for sensor: {sensor}" for sensor in ("alerts", "idle_studies")]
+        log = self.log(DAEMON)
+        before = {look: log.read_text().count(look) for look in looks}
+        # The first of them may have begun before what happened last; it ends before the third begins.
+        self.until(
+            lambda: all(log.read_text().count(look) > before[look] + 2 for look in looks), "sensors looked again"
+        )
+
     def until(self, happened: Callable[[], Any], what: str, seconds: float = 90) -> Any:
         """Wait for something."""
         deadline = time.monotonic() + seconds

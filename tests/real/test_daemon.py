@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -83,7 +82,7 @@ def test_a_lab_runs_by_itself_and_each_thing_that_is_wrong_is_one_mail_also_when
         (services.home / "monitor.json").write_text("garbage")
         with starttls_server(authority, Inbox(mail_port)) as inbox:
             services.until(lambda: len(inbox.mails) >= 3, "three mails arrived", seconds=150)
-            time.sleep(10)  # two more looks of every sensor
+            services.look_again()
         assert_completed(lab)
         assert services.fusion("status", "--heartbeat").returncode == 0
         assert all(number == 1 for number in tries(services).values()), tries(services)
@@ -114,7 +113,7 @@ def test_a_daemon_that_is_killed_in_the_middle_of_a_transfer_and_two_that_come_i
         services.until(lambda: not any((lab.source / study).exists() for study in studies), "all were released", 140)
         services.until(lambda: inbox.mails, "the bad name was mailed")
         services.until(lambda: all(run.is_finished for run in services.runs()), "all runs ended")
-        time.sleep(6)  # one more look of both
+        services.look_again()
         assert services.running[SECOND].poll() is None, "the second daemon was at work, too"
     for study in studies:
         assert_completed(lab, study=study)
@@ -168,7 +167,7 @@ def test_a_host_that_loses_power_in_the_middle_of_a_transfer_is_one_mail_with_th
         services.start(CODE_SERVER, DAEMON)
         services.until(lambda: inbox.mails, "a mail arrived")
         services.until(lambda: all(run.is_finished for run in services.runs()), "the run was seen to be gone")
-        time.sleep(8)  # two more looks of every sensor
+        services.look_again()
         (mail,) = inbox.mails
         assert f"fusion unlock {STUDY}" in text_of(mail)
         assert services.fusion("unlock", STUDY).returncode == 0
