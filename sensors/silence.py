@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.errors import DagsterUserCodeUnreachableError  # no public names for these
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, TickStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorTick, TickStatus
 
 from fusion_assets.notify.outages import Stopped
 
 # A tick may be late because the one before took its time, or the host was busy.
 _LATE_TICKS = 3
 _LATE_AT_LEAST = timedelta(minutes=10)
+_WELL = [TickStatus.SUCCESS, TickStatus.SKIPPED]
+_ENDED = [*_WELL, TickStatus.FAILURE]
 # The code server is being restarted, or a tick took longer than Dagster allows; the next one may go well.
 _UNREACHABLE = DagsterUserCodeUnreachableError.__name__
 
@@ -37,9 +39,8 @@ def find_silent(instance: dg.DagsterInstance, expected: Mapping[str, int], now: 
 def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, now: datetime) -> Stopped | None:
     if state.status is InstigatorStatus.STOPPED:
         return Stopped(state.name, "it was switched off in the Dagster UI", _last_well(instance, state))
-    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2)
-    # What fails at every tick does not go well because the next one is under way at this moment.
-    ended = next((tick for tick in ticks if tick.status is not TickStatus.STARTED), None)
+    # What fails at every tick does not go well because a tick is under way at this moment, or was when its daemon died.
+    ended = _last_tick(instance, state, _ENDED)
     late = max(timedelta(seconds=_LATE_TICKS * seconds), _LATE_AT_LEAST)
     if ended and ended.is_failure:
         error, last_heard = ended.error, _last_well(instance, state)
@@ -48,7 +49,8 @@ def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, n
         cause = (error.cause or error) if error else None
         why = cause.message.strip().split("\n")[0] if cause else "its last tick failed"
         return Stopped(state.name, why, last_heard)
-    ticked_at = datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else None
+    last = _last_tick(instance, state)
+    ticked_at = datetime.fromtimestamp(last.timestamp, UTC) if last else None
     if seconds and ticked_at and now - ticked_at > late:
         return Stopped(state.name, "it has not ticked since", ticked_at)
     return None
@@ -56,6 +58,12 @@ def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, n
 
 def _last_well(instance: dg.DagsterInstance, state: InstigatorState) -> datetime | None:
     """When it last went well; what Dagster notes with the sensor itself is gone as soon as the next tick begins."""
-    well = [TickStatus.SUCCESS, TickStatus.SKIPPED]
-    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=well)
-    return datetime.fromtimestamp(ticks[0].timestamp, UTC) if ticks else None
+    well = _last_tick(instance, state, _WELL)
+    return datetime.fromtimestamp(well.timestamp, UTC) if well else None
+
+
+def _last_tick(
+    instance: dg.DagsterInstance, state: InstigatorState, statuses: list[TickStatus] | None = None
+) -> InstigatorTick | None:
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=statuses)
+    return ticks[0] if ticks else None

@@ -215,8 +215,9 @@ def test_a_sensor_that_fails_at_every_tick_is_mailed_once_also_when_the_next_tic
     now = datetime.now(UTC)
     add_sensor(watched.instance, "failing", now - timedelta(seconds=60), error="the disk is gone")
     assert set(find_silent(watched.instance, {"failing": 60}, now)) == {"failing"}
-    add_tick(watched.instance, "failing", now, under_way=True)
-    assert set(find_silent(watched.instance, {"failing": 60}, now)) == {"failing"}
+    for _ in range(2):  # that of a daemon that was killed meanwhile, or of a second one, is never ended
+        add_tick(watched.instance, "failing", now, under_way=True)
+        assert set(find_silent(watched.instance, {"failing": 60}, now)) == {"failing"}
     add_tick(watched.instance, "failing", now)
     assert find_silent(watched.instance, {"failing": 60}, now) == {}
 
