@@ -9,6 +9,7 @@ import pytest
 
 from definitions import build_defs
 from fusion_assets.config import Event, SchedulesSection, SensorsSection, parse_config
+from schedules.calendar import APPOINTMENTS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "operations.md").read_text()
@@ -30,6 +31,13 @@ def test_everything_that_runs_by_itself_is_explained() -> None:
     repository = build_defs(parse_config(LAB)).get_repository_def()
     assert first_cells("sensor") == {sensor.name for sensor in repository.sensor_defs}
     assert first_cells("schedule") == {schedule.name for schedule in repository.schedule_defs}
+
+
+def test_the_calendar_of_the_document_is_that_of_the_schedules() -> None:
+    for appointment in APPOINTMENTS:
+        minute, hour, day, _, weekday = appointment.cron.split()
+        names = {"6": "Saturday, ", "1": "Monday, ", "*": f"day {day}, " if day != "*" else ""}
+        assert f"| `{appointment.name}` | {names[weekday]}{int(hour):02}:{int(minute):02} |" in TEXT
 
 
 def test_every_mail_is_explained() -> None:
