@@ -65,11 +65,11 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if "fusion" in line] == []
 
 
-def test_the_units_on_postgres_bring_a_study_to_its_end_and_show_it_to_nobody_but_this_host(
+def test_the_units_on_postgres_bring_a_study_to_its_end_once_though_the_daemon_is_killed_and_show_it_to_this_host_only(
     small_lab: SmallLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small_lab.add_study()
-    small_lab.write_config()
+    small_lab.add_study(large_mib=8)
+    small_lab.write_config(bandwidth_mib=4)
     authority, mail_port = make_authority(tmp_path), free_port()
     with (
         postgres("fusion") as sockets,
@@ -80,6 +80,9 @@ def test_the_units_on_postgres_bring_a_study_to_its_end_and_show_it_to_nobody_bu
     ):
         monkeypatch.setenv("DAGSTER_HOME", str(services.home))
         services.start(CODE_SERVER, DAEMON, WEBSERVER)
+        services.until(lambda: any(small_lab.copy.rglob("*.partial")), "the transfer began")
+        services.kill(DAEMON)
+        services.start(DAEMON)
         services.until(lambda: not small_lab.study.exists(), "the study was released", 120)
         assert_completed(small_lab)
         seen = services.until(lambda: runs_in_ui(services.port), "the UI shows the runs", 60)
