@@ -225,13 +225,13 @@ class Services:
         return run
 
     def look_again(self) -> None:
-        """Wait until every sensor that looks often has looked twice more, whoever is slow."""
+        """Wait until every sensor that looks often has looked once more from beginning to end, however slow it is."""
         looks = [f"Checking for new runs for sensor: {sensor}" for sensor in ("alerts", "idle_studies")]
         log = self.log(DAEMON)
         before = {look: log.read_text().count(look) for look in looks}
-        # The first of them may have begun before what happened last; it ends before the third begins.
+        # The look that begins next is over when the one after it begins.
         self.until(
-            lambda: all(log.read_text().count(look) > before[look] + 2 for look in looks), "sensors looked again"
+            lambda: all(log.read_text().count(look) > before[look] + 1 for look in looks), "sensors looked again"
         )
 
     def until(self, happened: Callable[[], Any], what: str, seconds: float = 90) -> Any:
