@@ -33,8 +33,9 @@ lint: install
 	$(BIN)/lint-imports
 
 # Everything, the real servers included; what a laptop lacks (Samba) is skipped there and an error in CI.
+# Four workers on two cores: more than half of the time each waits for a server, a disk or a process of its own.
 test: install
-	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 
 # Ours beside rclone, rsync and a plain loop, then the cost of planning, the ledger and Dagster; writes docs/benchmarks.md.
 # Takes an hour.
