@@ -24,10 +24,9 @@ from fusion_assets.reconcile.proven import (
     ACCEPTED_OVER_FIELD,
     ACCEPTED_PATHS_FIELD,
 )
+from fusion_assets.reconcile.replaceable import archived_checksums, is_as_archived
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.plan import same_file
-from fusion_assets.transfer.proof import is_archived_time
-from resources.storage import Entry
 
 
 def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
@@ -66,15 +65,14 @@ def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
 def _changed_to_the_eye(lab: Lab, backup_name: str, listing: Listing, proven: Mapping[str, str]) -> list[str]:
     """The proven files that differ in size or time from their copy, if there is one, and from their object, if any.
 
-    From both: a copy that lost bytes differs, too, and what rotted at the source meanwhile must not pass with it.
+    From both: a copy that lost bytes differs, too, and what rotted at the source meanwhile must not pass with it. Where
+    the archive is older than what was proven last, to look like its object is a change, too.
     """
     copy = read_copy(lab, backup_name)
+    older = {path for path, sha256 in archived_checksums(lab, backup_name).items() if proven.get(path) != sha256}
     held = copy.files if copy else {}
     known = [entry for entry in listing.files if entry.path in proven]
     differing = [entry for entry in known if not (entry.path in held and same_file(entry, held[entry.path]))]
-    return sorted(entry.path for entry in differing if not _is_as_archived(lab, backup_name, entry))
-
-
-def _is_as_archived(lab: Lab, backup_name: str, entry: Entry) -> bool:
-    info = lab.bucket.head(f"{backup_name}/{entry.path}")
-    return info is not None and info.size == entry.size and is_archived_time(info, entry.mtime_ns)
+    return sorted(
+        entry.path for entry in differing if entry.path in older or not is_as_archived(lab, backup_name, entry)
+    )

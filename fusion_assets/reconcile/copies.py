@@ -10,7 +10,7 @@ What belongs here: telling that. What does not: moving data (`transfer`), and wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from fusion_assets.manifest.record import Record
@@ -22,10 +22,8 @@ from fusion_assets.reconcile.lab import (
 )
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
 from fusion_assets.reconcile.proven import (
-    SIDECAR_FIELD,
     KnownSidecars,
     accepted_over,
-    accepted_paths,
     known_sidecars,
     was_begun,
 )
@@ -33,7 +31,6 @@ from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_copy
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.objects import list_objects, object_key
-from fusion_assets.transfer.plan import same_file
 from fusion_assets.transfer.proven import (
     archived_sidecar,
     is_sidecar,
@@ -280,36 +277,6 @@ def refuse_half(lab: Lab, draft: Record, origin: str | None, listing: Listing | 
 def _is_whole(draft: Record, origin: str | None, listing: Listing) -> bool:
     """At the source it is the whole study; in the trash, while nothing of it is deleted yet."""
     return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
-
-
-def replaceable(lab: Lab, draft: Record, listing: Listing | None, proven: Proven) -> frozenset[str]:
-    """The proven files of which the source may have other bytes: those a person accepted.
-
-    And those of a study that was never complete, if it looks otherwise now than when its copy was proven, and they do:
-    it is still being written.
-
-    Args:
-        lab: The lab.
-        draft: What the ledger is to say of the study.
-        listing: What is to be copied; None when nothing is.
-        proven: What was proven last.
-    """
-    if listing is None:
-        return frozenset()
-    fingerprint = listing.fingerprint()
-    said = accepted_paths(draft, fingerprint, proven.sha256)
-    history = lab.ledger.read().history(draft.backup_name)
-    if not proven.is_known or last_proven(history) or _proven_from(history, proven.sha256) in (None, fingerprint):
-        return said
-    held = _files(lab, draft.backup_name)
-    differing = (e.path for e in listing.files if e.path in held and not same_file(e, held[e.path]))
-    return said | proven.checksums.keys() & set(differing)
-
-
-def _proven_from(history: Iterable[Record], sha256: str) -> object:
-    """The fingerprint of the source from which a copy was proven; None where no record says so."""
-    said = [r for r in history if r.extra.get(SIDECAR_FIELD) == sha256 and r.truenas_verified_at]
-    return said[-1].extra.get(FINGERPRINT_FIELD) if said else None
 
 
 def put_back_sidecar(lab: Lab, backup_name: str, proven: Proven) -> None:

@@ -26,6 +26,7 @@ from fusion_assets.reconcile.overwrite import (
     spoken,
     trash_changed,
     unknown_differs,
+    went_back,
 )
 from fusion_assets.reconcile.plan import (
     BREAKS_STANDARD,
@@ -153,7 +154,9 @@ def _invalid(said: str, source: SourceFacts) -> Condition | None:
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
     proven, copy = proven_otherwise(facts.last_proven, record, source.observation.fingerprint), facts.copy
     if proven is None:
-        return _unlike_unknown(facts, source, record)
+        seen = copy if isinstance(copy, CopyFacts) else None
+        back = went_back(facts.last_proven, record, source.listing, seen, known_sidecars(record, facts.last_proven))
+        return false(SOURCE_CHANGED, back) if back else _unlike_unknown(facts, source, record)
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
     seen = as_known(copy if isinstance(copy, CopyFacts) else None, known_sidecars(record, proven))

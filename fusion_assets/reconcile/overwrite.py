@@ -260,6 +260,37 @@ def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
     )
 
 
+def went_back(
+    proven: Record | None, record: Record | None, listing: Listing, copy: CopyFacts | None, known: KnownSidecars
+) -> str | None:
+    """Why a source that is as it was archived must not be copied over a newer copy; None if there is none.
+
+    What changed was accepted and copied while S3 was away, and then the source went back: a person took it back, or its
+    disk was rolled back. Nobody else can say which.
+
+    Args:
+        proven: What `last_proven` gives of it; None if it never was proven.
+        record: The ledger's record of it now.
+        listing: The study at the source.
+        copy: Its copy on the NAS; None when there is none.
+        known: The sidecars the ledger vouches for.
+    """
+    fingerprint = listing.fingerprint()
+    if proven is None or proven.extra.get(FINGERPRINT_FIELD) != fingerprint or accepted(record, fingerprint):
+        return None
+    if copy is None or copy.checksums is None or known.latest == known.archived or not known.include(copy.sidecar):
+        return None
+    newer = [e.path for e in listing.files if e.path in copy.files and not same_file(e, copy.files[e.path])]
+    if not newer:
+        return None
+    return (
+        f"the copy on the NAS is newer than the archive, by files whose change was accepted: {name_some(newer)}; and "
+        f"the source is again as it was archived {spoken(proven.completed_at)} | hint: if that is right, "
+        f'`fusion apply --accept-changes "{listing.name}"` replaces them on the NAS; else put them back at the source, '
+        "with their times, from the NAS"
+    )
+
+
 def source_changed(
     proven: Record, listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None = None
 ) -> str | None:

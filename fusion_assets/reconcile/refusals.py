@@ -32,6 +32,7 @@ from fusion_assets.reconcile.overwrite import (
     trash_changed,
     unknown_differs,
     unlike_unknown,
+    went_back,
 )
 from fusion_assets.reconcile.proven import known_sidecars, was_begun
 from fusion_assets.reconcile.surroundings import twins_of
@@ -60,9 +61,15 @@ def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
     taken = name_taken(record, run_name, fingerprint, in_trash=in_trash, broke_off=broke_off)
     if taken := taken or archived_elsewhere(_elsewhere(view, run_name, backup_name), fingerprint):
         raise InvalidStudyError(taken)
-    proven = proven_otherwise(last_proven(view.history(backup_name)), record, fingerprint)
+    once = last_proven(view.history(backup_name))
+    known = known_sidecars(record, once)
+    if known.latest != known.archived and (
+        back := went_back(once, record, listing, read_copy(lab, backup_name), known)
+    ):
+        raise InvalidStudyError(back)
+    proven = proven_otherwise(once, record, fingerprint)
     if proven:
-        copy = as_known(read_copy(lab, backup_name), known_sidecars(record, proven))
+        copy = as_known(read_copy(lab, backup_name), known)
         archive = None if copy and copy.checksums else read_archive(lab, backup_name)
         if changed := is_another(proven, listing, copy) or source_changed(proven, listing, copy, archive):
             raise InvalidStudyError(changed)

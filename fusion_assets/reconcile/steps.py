@@ -22,7 +22,6 @@ from fusion_assets.reconcile.copies import (
     put_back_sidecar,
     read_copy_again,
     refuse_half,
-    replaceable,
 )
 from fusion_assets.reconcile.entries import (
     adopted,
@@ -56,6 +55,7 @@ from fusion_assets.reconcile.lab import (
 from fusion_assets.reconcile.overwrite import is_proven
 from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.reconcile.refusals import find_twins, refuse_changed_trash, refuse_overwriting, refuse_unlike
+from fusion_assets.reconcile.replaceable import replaceable, taken_back
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.validate import with_clash
@@ -209,7 +209,9 @@ def transfer(
             draft = with_copy_read(draft, proven.sha256)
         study = None
         if origin and listing:
-            study = Study(origin, backup_name, listing.entries, proven.checksums, may_differ, distrusted)
+            back = taken_back(lab, backup_name, listing, may_differ)
+            expected, free = {**proven.checksums, **back}, may_differ - back.keys()
+            study = Study(origin, backup_name, listing.entries, expected, free, distrusted | back.keys())
         moved = _move(lab, draft, study, proven, archiving=archiving, options=options, progress=progress)
         done = Transferred(*moved, read_again)
     except (TransferError, ResourceError) as error:

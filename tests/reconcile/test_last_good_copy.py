@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -329,6 +330,33 @@ def test_accepted_files_go_on_when_the_nas_was_rolled_back_to_what_is_archived(a
     _roll_back(archived, snapshot)
     assert archived.apply() is None
     assert archived.places(FILE, bytes_of(archived)) == {"source", "nas", "s3"}
+
+
+@pytest.mark.parametrize("damage", ["none", "the old file has rotted"])
+def test_a_wrong_acceptance_can_be_taken_back_and_the_old_file_is_held_to_its_bytes(
+    archived: MemoryLab, damage: str
+) -> None:
+    file, right = archived.study / FILE, bytes_of(archived)
+    before = file.stat()
+    archived.write(FILE, b"a mistake" * 30)
+    _accept(archived)
+    _copied_while_s3_is_away(archived)
+    file.write_bytes(right)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if damage != "none":
+        flip_bit(file)
+    assert "is newer than the archive" in str(archived.run(*ARCHIVING))
+    plan = archived.plan(archived.opened())
+    assert plan is not None
+    assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
+    _accept(archived)
+    said = archived.apply()
+    if damage == "none":
+        assert said is None
+        assert archived.places(FILE, right) == {"source", "nas", "s3"}
+    else:
+        assert "has not the bytes that were proven" in str(said)
+        assert archived.places(FILE, right) == {"s3"}
 
 
 def test_a_study_that_gained_files_goes_on_when_the_nas_lost_what_proved_them(archived: MemoryLab) -> None:
