@@ -143,8 +143,11 @@ def dagster_instance(folder: Path) -> Iterator[dg.DagsterInstance]:
     """
     import dagster as dg
 
+    from resources.run_slots import free_slots_of_the_dead
+
     os.environ[HOME_VARIABLE] = str(prepare_instance(folder))
     with dg.DagsterInstance.get() as instance:
+        free_slots_of_the_dead(instance)
         yield instance
 
 
