@@ -72,6 +72,17 @@ def test_a_study_that_fails_for_another_reason_is_mailed_again(lab, watched) -> 
     assert len(subjects(watched)) == 2
 
 
+def test_a_nas_that_is_full_is_one_cause_however_many_bytes_are_missing(lab, watched) -> None:
+    """Sizes change at each try, and with them their units, back and forth."""
+    missing = (
+        "/mnt/nas has {} free; 1.5 MiB are to be copied and 64.0 MiB must stay free: {} are missing. Run a cleanup"
+    )
+    for free, lacking in (("1.2 MiB", "383.5 KiB"), ("129.0 KiB", "1.4 MiB"), ("12 bytes", "1.5 MiB")):
+        end_from_outside(watched, missing.format(free, lacking))
+        watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
 def test_a_study_that_was_repaired_and_breaks_again_is_mailed_again(lab, watched) -> None:
     stray = lab.write("notes.txt", b"not allowed here")
     watched.run(STUDY, "validated")
