@@ -8,7 +8,7 @@ PORT ?= 3000
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: install demo ui lint test bench docs clean
+.PHONY: install demo ui lint test simulate bench docs clean
 
 $(VENV)/.installed: pyproject.toml uv.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ lint: install
 # Four workers on two cores: more than half of the time each waits for a server, a disk or a process of its own.
 test: install
 	$(BIN)/pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+
+# A lab lives through a month in minutes, whatever fails in it: make simulate ARGS="--days 7 --seed 2"
+simulate: install
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 # Ours beside rclone, rsync and a plain loop, then the cost of planning, the ledger and Dagster; writes docs/benchmarks.md.
 # Takes an hour.
