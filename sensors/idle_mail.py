@@ -87,9 +87,10 @@ def _is_stuck(plan: StudyPlan) -> bool:
 
 
 def _standing(plan: StudyPlan) -> str:
-    """How a study stands, without what changes at every look, like the age of a lock."""
+    """How a study stands, without what changes by itself: the age of a lock, or whether it has settled meanwhile."""
     conditions = plan.observed.conditions
-    unmet = [f"{name}={conditions[name].reason}" for name in Name if not conditions[name].is_true]
+    told = [name for name in Name if name is not Name.IDLE]
+    unmet = [f"{name}={conditions[name].reason}" for name in told if not conditions[name].is_true]
     return " ".join([plan.observed.fingerprint, *unmet])
 
 

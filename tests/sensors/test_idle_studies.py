@@ -116,6 +116,16 @@ def test_a_lock_that_a_crash_left_is_mailed_once_however_old_it_grows(lab, daemo
     assert len(subjects(daemon)) == 1
 
 
+def test_a_lock_that_a_crash_left_is_mailed_once_also_while_its_study_settles(lab, daemon) -> None:
+    settle_minutes(lab, 30)
+    left = {"hostname": this_host(), "pid": 999_999_999, "started_at": "2026-01-01T00:00:00Z", "run_name": STUDY}
+    (lab.study / LOCK).write_text(json.dumps(left))
+    tick(daemon)
+    lab.config.write_text(lab.config.read_text().replace("settle_minutes = 30", "settle_minutes = 0"))
+    tick(daemon)
+    assert len(subjects(daemon)) == 1
+
+
 def test_what_is_held_back_is_explained_and_what_is_started_is_no_longer(lab, daemon) -> None:
     settle_minutes(lab, 30)
     folder = state_folder(load_config(lab.config))
