@@ -23,19 +23,15 @@ from tests.simulation.lab import SimulatedLab
 from tests.simulation.settings import Settings
 from tests.simulation.simulate import Day, Told, simulate
 
-_LEAST = 3
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
-    parser.add_argument(
-        "--days", type=int, default=30, help=f"how many, {_LEAST} or more; everything happens from {FULL} on"
-    )
+    parser.add_argument("--days", type=int, default=30, help=f"how many, {FULL} or more")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is left to chance")
     parser.add_argument("--keep", action="store_true", help="keep the lab to look at, whatever came of it")
     arguments = parser.parse_args()
-    if arguments.days < _LEAST:
-        parser.error(f"in less than {_LEAST} days nothing that is written is archived before they end")
+    if arguments.days < FULL:
+        parser.error(f"a lab needs {FULL} days for all that happens to it")
     console, folder, began = Console(), Path(tempfile.mkdtemp(prefix="simulated-lab-")), time.monotonic()
     try:
         told = _watch(console, folder, Settings(arguments.days, arguments.seed))

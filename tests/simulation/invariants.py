@@ -258,7 +258,9 @@ class Invariants:
             elif study.fate not in (Fate.GOOD, Fate.KILLED) and name not in told:
                 yield f"{name} ({study.fate}) failed, and no mail says so"
         for name in self.lab.rotten:
-            if not any("copies_intact" in letter.text and name in letter.text for letter in letters):
+            if not seen.ledger[name].get(_EVICTED) and not any(
+                "copies_intact" in letter.text and name in letter.text for letter in letters
+            ):
                 yield f"the copy of {name} rotted, and no mail says so"
         unseen = sum(letter.title.startswith(_UNSEEN) for letter in letters)
         if unseen != sum(self.lab.outages.values()):

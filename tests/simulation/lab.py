@@ -163,13 +163,17 @@ class SimulatedLab:
         os.environ.update(self.mail.enter_context(mail_server(self.mails, self.mail_port)))
 
     def unmount_nas(self) -> None:
+        """One that nothing was ever written to looks the same without its disks, and nobody can tell."""
+        if not self.copies():
+            return
         self.outages["NAS"] += 1
         _unmount(self.nas.root)
         self.nas_is_away = True
 
     def mount_nas(self) -> None:
-        _mount(self.nas.root)
-        self.nas_is_away = False
+        if self.nas_is_away:
+            _mount(self.nas.root)
+            self.nas_is_away = False
 
     def unmount_source(self) -> None:
         self.outages["source"] += 1

@@ -13,7 +13,7 @@ from tests.simulation.fusion_log import plan_errors
 from tests.simulation.incidents import plan_incidents
 from tests.simulation.instrument import Plan, compose, plan_studies, write_until
 from tests.simulation.lab import SimulatedLab
-from tests.simulation.people import read_and_act, repair_names
+from tests.simulation.people import read_and_act
 
 
 def live(lab: SimulatedLab, every_midnight: Callable[[], None], tell: Callable[[float], None]) -> None:
@@ -43,7 +43,6 @@ def live(lab: SimulatedLab, every_midnight: Callable[[], None], tell: Callable[[
         while incidents and incidents[0].at <= lab.now:
             incident = incidents.pop(0)
             incident.do()
-        repair_names(lab)
         if lab.daemon_is_up:
             ticked = lab.daemon.look(datetime.now(UTC))
             if "fusion_log" in ticked:

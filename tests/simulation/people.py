@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from datetime import timedelta
 
 from fusion_assets.partitions import partition_key, studies
 from tests.simulation.daemon import Request
-from tests.simulation.instrument import Fate
+from tests.simulation.instrument import Fate, SimulatedStudy
 from tests.simulation.lab import PREFIX, SimulatedLab
 from tests.simulation.mails import read_mails
 from tests.simulation.surroundings import REPOSITORY, child_argv, child_environment
 
 
 def read_and_act(lab: SimulatedLab) -> None:
-    """Read the mails, and do what they say to type: unlock what a crash left locked, bring back what rotted."""
+    """Read the mails, and do what they ask for: unlock what a crash left, bring back what rotted, repair names."""
     letters = read_mails(lab.mails).letters
     for study in lab.studies:
         lock = lab.source / study.name / ".fusion-toolkit.lock"
@@ -29,6 +28,9 @@ def read_and_act(lab: SimulatedLab) -> None:
     for name, path in lab.rotten.items():
         if name not in lab.brought_back and any("copies_intact" in each.text and name in each.text for each in letters):
             _bring_back(lab, name, path)
+    for study in lab.studies:
+        if study.fate is Fate.RENAMED and " " in study.name and any(study.name in each.text for each in letters):
+            _repair_name(lab, study)
 
 
 def _bring_back(lab: SimulatedLab, name: str, path: str) -> None:
@@ -62,18 +64,13 @@ def backfill(lab: SimulatedLab) -> None:
         lab.backfilled.append(study)
 
 
-def repair_names(lab: SimulatedLab) -> None:
-    """Rename what a mail complained about a day ago, as its hint says."""
-    for study in lab.studies:
-        if study.fate is not Fate.RENAMED or " " not in study.name or study.writes:
-            continue
-        if lab.now - study.finished_at < timedelta(days=lab.settings.idle_days) + lab.settings.a_day:
-            continue
-        good = study.name.replace(" ", "-")
-        (lab.disk / study.name).rename(lab.disk / good)
-        lab.ended_by_hand.add(study.name)
-        study.name = good
-        lab.happened["study renamed by hand"] += 1
+def _repair_name(lab: SimulatedLab, study: SimulatedStudy) -> None:
+    """Rename a study as the hint says."""
+    good = study.name.replace(" ", "-")
+    (lab.disk / study.name).rename(lab.disk / good)
+    lab.ended_by_hand.add(study.name)
+    study.name = good
+    lab.happened["study renamed by hand"] += 1
 
 
 def fusion(lab: SimulatedLab, *arguments: str) -> str:
