@@ -45,6 +45,7 @@ def main() -> int:
             console.print(line, style="red", markup=False, soft_wrap=True)
         console.print(f"seed {arguments.seed} broke a promise; the lab is kept in {folder}", style="bold red")
         return 1
+    console.print(f"every promise was kept, whatever went wrong (seed {arguments.seed})", style="bold green")
     if arguments.keep:
         console.print(f"the lab is kept in {folder}")
     else:
