@@ -258,9 +258,9 @@ def carry_out(lab: Lab, actions: tuple[Step, ...]) -> None:
 
 
 def flip_bit(file: Path) -> None:
-    """As a bad disk does it: the size and the time stay."""
+    """As a bad disk does it: the size and the time stay; a second time does not heal it."""
     status, data = file.stat(), bytearray(file.read_bytes())
     if data:
-        data[len(data) // 2] ^= 1
+        data[len(data) // 2] = (data[len(data) // 2] + 1) % 256
         file.write_bytes(data)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
