@@ -329,9 +329,10 @@ def _and_more(table: Table) -> list[str]:
 
 
 def _shown_lines(text: str) -> list[str]:
-    lines = [_printable(line)[:_MAX_LINE].rstrip() for line in text.expandtabs(4).splitlines()]
+    lines = text.splitlines()
     hidden = len(lines) - MAX_LINES
-    return lines if hidden <= 0 else [*lines[:MAX_LINES], f"... and {hidden} more lines"]
+    shown = [_printable(line.expandtabs(4)[:_MAX_LINE]).rstrip() for line in lines[:MAX_LINES]]
+    return shown if hidden <= 0 else [*shown, f"... and {hidden} more lines"]
 
 
 def _short(reason: str) -> str:

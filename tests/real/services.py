@@ -234,8 +234,8 @@ class Services:
             lambda: all(log.read_text().count(look) > before[look] + 1 for look in looks), "sensors looked again"
         )
 
-    def until(self, happened: Callable[[], Any], what: str, seconds: float = 90) -> Any:
-        """Wait for something."""
+    def until(self, happened: Callable[[], Any], what: str, seconds: float = 240) -> Any:
+        """Wait for something: on a quiet machine for seconds, beside three workers of a test for minutes."""
         deadline = time.monotonic() + seconds
         while not (found := happened()):
             assert time.monotonic() < deadline, f"within {seconds} s it did not happen that {what}\n{self.logs()}"

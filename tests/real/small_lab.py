@@ -252,11 +252,17 @@ delete_source = {str(delete_source).lower()}
 
         from definitions import build_defs
         from fusion_assets.studies.apply import Applier
+        from fusion_assets.studies.lab_resource import OpenLab
 
         steps: list[StepDone] = []
         warnings: list[str] = []
         with self.opened() as lab, dg.DagsterInstance.ephemeral() as instance:
-            definitions = build_defs(lab.config, progress=lambda _study, _log: on_progress, retry_seconds=retry_seconds)
+            definitions = build_defs(
+                lab.config,
+                resources={"lab": OpenLab(lab)},
+                progress=lambda _study, _log: on_progress,
+                retry_seconds=retry_seconds,
+            )
 
             def tell(done: StepDone) -> None:
                 steps.append(done)

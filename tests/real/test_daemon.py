@@ -13,7 +13,8 @@ from tests.notify.mail_servers import Authority, Inbox, free_port, make_authorit
 from tests.real.services import CODE_SERVER, DAEMON, SECOND, Services, installed
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_completed, assert_nothing_lost
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+# One after the other: three labs of services at once leave none of them enough of two cores.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600), pytest.mark.xdist_group("services")]
 
 OTHERS = tuple(f"2026010{number}_WW_HCC_run{number}" for number in (6, 7, 8))
 MISNAMED = "20261399_WW_HCC_run9"
@@ -83,9 +84,9 @@ def test_a_lab_whose_daemon_is_killed_and_comes_back_as_two_while_no_mail_server
         services.second_daemon()
         services.until(lambda: "refused" in services.fusion("notify", "waiting").stdout, "a mail waits")
         with starttls_server(authority, Inbox(mail_port)) as inbox:
-            services.until(lambda: not any((lab.source / one).exists() for one in studies), "all were released", 140)
+            services.until(lambda: not any((lab.source / one).exists() for one in studies), "all were released")
             (services.home / "monitor.json").write_text("garbage")
-            services.until(lambda: len(inbox.mails) >= 3, "three mails arrived", 200)
+            services.until(lambda: len(inbox.mails) >= 3, "three mails arrived")
             services.until(lambda: all(run.is_finished for run in services.runs()), "all runs ended")
             services.look_again()
         assert services.running[SECOND].poll() is None, "the second daemon was at work, too"

@@ -328,6 +328,7 @@ def test_a_proven_sidecar_that_is_nowhere_any_more_needs_a_person_while_there_ar
     path, other = archived.path_of(SMALL), archived.path_of("focus007.bin")
     _lose_both_sidecars_and_file(archived, path)
     archived.server.client().delete_object(Bucket=archived.bucket, Key=archived.key(other))
+    _flip_bit(archived.study / archived.path_of("focus009.bin"))  # else the source could prove it
     before, objects, held = _good_places(archived), _data(archived), _copies(archived)
     for _ in range(2):
         refused = archived.apply()

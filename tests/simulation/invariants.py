@@ -37,7 +37,7 @@ _GRACE = timedelta(hours=6)
 _DIGITS = re.compile(r"\d[\d.,]*(?: (?:bytes|[KMGTP]iB)\b)?")
 _FAILED = re.compile(r"backup: \d+ stud(y|ies) failed")
 _LOCKED = "locked by what no longer runs"
-_UNSEEN = "the studies at the source cannot be seen"
+_UNSEEN = "the lab cannot be looked at"
 _HELD = "free space did not rise"
 # What a lab is mailed that is nobody's failure, or is told of something that is counted elsewhere.
 _OTHERS = re.compile(
