@@ -22,12 +22,11 @@ from fusion_assets.manifest.mirror import (
     MirrorState,
     compare,
     get_month,
-    holds_all,
     is_mirrored,
     join,
     mirrored_sizes,
     put_month,
-    refuse_lost,
+    read_whole,
 )
 from fusion_assets.manifest.record import Record, parse_line
 from resources.errors import ChecksumError, NotFoundError, NotMountedError
@@ -131,10 +130,9 @@ class Ledger:
             MirrorConflictError: S3 mirrors something of it that the file does not have: what was pinned is not known.
             ResourceError: Either side cannot be read.
         """
-        content = self._content(PINS)
         if self._bucket:
-            refuse_lost(self._bucket, PINS, content or b"")
-        return content or b""
+            return read_whole(self._bucket, PINS, lambda: self._content(PINS) or b"")
+        return self._content(PINS) or b""
 
     def append_pin(self, line: bytes) -> None:
         """Add a line to the pins, durably, and bring their mirror up to date.
@@ -225,8 +223,11 @@ class Ledger:
         # A server may list the size that a file had before it was opened to be appended to.
         lost = [month for month in shorter if len(self._content(month) or b"") < mirrored[month]]
         newest = max(mirrored)
-        other = newest not in shorter and not holds_all(self._bucket, newest, self._content(newest) or b"")
-        return [*lost, newest] if other else lost
+        try:
+            read_whole(self._bucket, newest, lambda: self._content(newest) or b"")
+        except MirrorConflictError:
+            return sorted({*lost, newest})
+        return lost
 
     def stale_mirrors(self) -> list[str]:
         """The months whose file and mirror differ in size, or that one side lacks; one listing on each side."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from resources.errors import ChecksumError, ResourceError, UnavailableError
@@ -118,26 +118,29 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
         ) from error
 
 
-def refuse_lost(bucket: S3Bucket, name: str, content: bytes) -> None:
-    """Refuse a file that does not begin with all that S3 mirrors of it: it was lost, cut or edited.
+def read_whole(bucket: S3Bucket, name: str, read: Callable[[], bytes]) -> bytes:
+    """Read a file, and refuse one that does not begin with all that S3 mirrors of it: it was lost, cut or edited.
+
+    S3 is asked first: what another process appends meanwhile is in the file before it is in S3.
 
     Args:
         bucket: Where.
         name: ``YYYY-MM``, or the name of another file beside the months.
-        content: The whole file; empty when it is not there.
+        read: Reads the whole file; empty when it is not there.
 
     Raises:
         MirrorConflictError: That is so.
-        ResourceError: S3 cannot be asked.
+        ResourceError: Either side cannot be asked.
     """
-    if not holds_all(bucket, name, content):
-        raise _conflict(bucket, name)
-
-
-def holds_all(bucket: S3Bucket, name: str, content: bytes) -> bool:
-    """Whether a file begins with all that S3 mirrors of it. Arguments and errors are those of `refuse_lost`."""
     there = bucket.head(mirror_key(name))
-    return there is None or _is_beginning(bucket, there, content)
+    mirrored = bucket.get_bytes(there.key) if there and _stated_sha256(there) is None else None
+    content = read()
+    if there is None:
+        return content
+    beginning = content.startswith(mirrored) if mirrored is not None else _is_beginning(bucket, there, content)
+    if not beginning:
+        raise _conflict(bucket, name)
+    return content
 
 
 def _conflict(bucket: S3Bucket, name: str) -> MirrorConflictError:

@@ -224,6 +224,25 @@ def test_a_ledger_that_was_rolled_back_and_grew_since_does_not_pass_for_whole(ar
     assert "s3" in archived.places(NEW, good)
 
 
+@pytest.mark.parametrize("states_checksums", [True, False])
+def test_another_worker_that_appends_while_the_ledger_is_compared_does_not_make_it_look_rolled_back(
+    archived: MemoryLab, *, states_checksums: bool
+) -> None:
+    archived.bucket.states_checksums = states_checksums
+    ours, other = archived.opened().ledger, archived.opened().ledger
+    entry = record(archived)
+
+    def append_once(method: str, key: str) -> None:
+        if method == "head" and key.startswith("_manifest/"):
+            archived.bucket.before = lambda _method, _key: None
+            other.append(entry)
+
+    archived.bucket.before = append_once
+    assert ours.lost_months() == []
+    archived.bucket.before = append_once
+    assert ours.read_pins() == b""
+
+
 # What a proof says.
 
 
