@@ -34,6 +34,7 @@ from resources.s3_errors import ArchivedObjectError
 
 # Between two looks at the clock: with 5 ms to the NAS a study takes some 50 ms of one observer.
 _BATCH = 32
+_TRIED_ALONE = 4
 # The acquisition software holds its image open while it writes; the newest files are where it would be.
 _PROBED_FILES = 32
 
@@ -93,8 +94,8 @@ def observe_lab(
     now = now or datetime.now(UTC)
     around = look_around(lab, now)
     names = [pair for pair in known_studies(lab, around) if limit is None or _matches(limit, pair)]
-    facts: list[StudyFacts] = []
-    for found in _gather_all(lab, around, memory, names):
+    facts, observers = _try_alone(lab, around, memory, names)
+    for found in _gather_all(lab, around, memory, names[len(facts) :], observers):
         facts.append(found)
         if seen:
             seen(len(facts), len(names))
@@ -122,17 +123,37 @@ def observe_next(
     now = now or datetime.now(UTC)
     around = look_around(lab, now)
     names = [pair for pair in known_studies(lab, around) if pair[0] > after]
-    facts: list[StudyFacts] = []
-    while len(facts) < len(names) and (not facts or time.monotonic() < until):
-        facts.extend(_gather_all(lab, around, memory, names[len(facts) : len(facts) + _BATCH]))
+    facts, observers = _try_alone(lab, around, memory, names)
+    while len(facts) < len(names) and time.monotonic() < until:
+        facts.extend(_gather_all(lab, around, memory, names[len(facts) : len(facts) + _BATCH], observers))
     reached = names[len(facts) - 1][0] if len(facts) < len(names) else ""
     return PartialObservation(_judged(lab, around, memory, facts), tuple(sorted(around.at_source)), reached)
 
 
+def _try_alone(
+    lab: Lab, around: Surroundings, memory: Memory, names: Sequence[tuple[str, str]]
+) -> tuple[list[StudyFacts], int]:
+    """Look at the first studies in this thread: how many others could be looked at while one waits for its places?
+
+    Threads that wait for nothing hinder one another: 8 of them took 13 s for 10,000 studies on a local disk, one 5 s.
+    """
+    facts: list[StudyFacts] = []
+    useful = float(OBSERVERS)
+    for pair in names[:_TRIED_ALONE]:
+        began, computed_before = time.perf_counter(), time.thread_time()
+        facts.append(_gather(lab, around, memory, *pair))
+        computed = time.thread_time() - computed_before
+        useful = min(useful, (time.perf_counter() - began) / max(computed, 1e-6))
+    return facts, max(1, round(useful))
+
+
 def _gather_all(
-    lab: Lab, around: Surroundings, memory: Memory, names: Iterable[tuple[str, str]]
+    lab: Lab, around: Surroundings, memory: Memory, names: Iterable[tuple[str, str]], observers: int
 ) -> Iterator[StudyFacts]:
-    with ThreadPoolExecutor(OBSERVERS, thread_name_prefix="observe") as pool:
+    if observers == 1:
+        yield from (_gather(lab, around, memory, *pair) for pair in names)
+        return
+    with ThreadPoolExecutor(observers, thread_name_prefix="observe") as pool:
         yield from pool.map(lambda pair: _gather(lab, around, memory, *pair), names)
 
 

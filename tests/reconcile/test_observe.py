@@ -248,7 +248,7 @@ def test_a_lab_too_big_for_one_look_is_seen_whole_over_several_and_no_study_twic
 ) -> None:
     lab.add_study(OTHER)
     lab.add_study("20260107_WW_HCC_run3")
-    monkeypatch.setattr(observe, "_BATCH", 1)
+    monkeypatch.setattr(observe, "_TRIED_ALONE", 1)
     with lab.opened() as opened:
         seen, after, memory = [], "", {}
         for _ in range(3):
