@@ -78,6 +78,8 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
         refuse_one_place(lab, check_places(lab))
     record = _consistent_record(lab, run_name)
     trashed = trashed_studies(lab).get(run_name)
+    if record and record.was_released and not at_source and not trashed:
+        return Released(0, 0, str(record.extra.get(SIDECAR_FIELD, "")))  # whoever asks twice asks in vain
     if trashed and not at_source:
         record = _with_copy_read(lab, run_name, record, log)
         released = _finish(lab, run_name, record, trashed, log)

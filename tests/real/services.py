@@ -182,18 +182,6 @@ class Services:
         for unit in list(self.running):
             self.kill(unit)
 
-    def second_daemon(self) -> None:
-        """The daemon as somebody starts it by hand, beside that of the services and around its lock."""
-        argv = self.argv(DAEMON)
-        with self.log(SECOND).open("ab") as log:
-            self.running[SECOND] = subprocess.Popen(
-                argv[next(i for i, word in enumerate(argv) if word.endswith("dagster-daemon")) :],
-                env={**self.variables(), _MARK: f"{self.folder}/{SECOND}"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
     def fusion(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``sudo fusion …``, from an environment that has nothing of the lab's."""
         return self._run([str(self.deploy / "fusion"), *arguments], {"PATH": _PATH})
@@ -227,14 +215,12 @@ class Services:
     def look_again(self) -> None:
         """Wait until every sensor that looks often has looked once more from beginning to end, however slow it is."""
         looks = [f"Checking for new runs for sensor: {sensor}" for sensor in ("alerts", "idle_studies")]
-        before = {look: self._daemons_said(look) for look in looks}
+        log = self.log(DAEMON)
+        before = {look: log.read_text().count(look) for look in looks}
         # The look that begins next is over when the one after it begins.
-        self.until(lambda: all(self._daemons_said(look) > before[look] + 1 for look in looks), "sensors looked again")
-
-    def _daemons_said(self, words: str) -> int:
-        """How often; of two daemons the faster one takes the look, and the other none."""
-        logs = [self.log(unit) for unit in (DAEMON, SECOND)]
-        return sum(log.read_text().count(words) for log in logs if log.exists())
+        self.until(
+            lambda: all(log.read_text().count(look) > before[look] + 1 for look in looks), "sensors looked again"
+        )
 
     def until(self, happened: Callable[[], Any], what: str, seconds: float = 240) -> Any:
         """Wait for something: on a quiet machine for seconds, beside three workers of a test for minutes."""

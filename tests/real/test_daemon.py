@@ -63,7 +63,7 @@ def text_of(mail: EmailMessage) -> str:
     return str(part.get_content())
 
 
-def test_a_lab_whose_daemon_is_killed_and_comes_back_as_two_while_no_mail_server_answers_does_and_tells_all_once(
+def test_a_lab_whose_daemon_is_killed_and_comes_back_while_no_mail_server_answers_does_and_tells_all_once(
     lab: SmallLab, authority: Authority, mail_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, studies = lab.folder / "Fusion.log", (STUDY, *OTHERS)
@@ -81,7 +81,6 @@ def test_a_lab_whose_daemon_is_killed_and_comes_back_as_two_while_no_mail_server
         with log.open("a") as file:
             file.write("2026-01-05 12:34:56,789 ERROR stage does not answer\n2026-01-05 12:34:57,000 INFO going on\n")
         services.start(DAEMON)
-        services.second_daemon()
         services.until(lambda: "refused" in services.fusion("notify", "waiting").stdout, "a mail waits")
         with starttls_server(authority, Inbox(mail_port)) as inbox:
             services.until(lambda: not any((lab.source / one).exists() for one in studies), "all were released")
@@ -89,7 +88,6 @@ def test_a_lab_whose_daemon_is_killed_and_comes_back_as_two_while_no_mail_server
             services.until(lambda: len(inbox.mails) >= 3, "three mails arrived")
             services.until(lambda: all(run.is_finished for run in services.runs()), "all runs ended")
             services.look_again()
-        assert services.running[SECOND].poll() is None, "the second daemon was at work, too"
         assert services.fusion("status", "--heartbeat").returncode == 0
         assert all(number == 1 for number in tries(services).values()), tries(services)
         assert len([run for run in services.runs() if not run.is_success]) == 1, "that of the bad name"

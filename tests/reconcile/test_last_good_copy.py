@@ -302,6 +302,14 @@ def test_another_study_that_is_given_an_alias_is_not_copied_over_what_was_proven
     assert lab.places(FILE, good) == {"nas"}
 
 
+def test_a_release_that_is_asked_for_twice_changes_nothing_the_second_time(archived: MemoryLab) -> None:
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+    ledger = archived.ledger_bytes()
+    assert archived.run(Step.SOURCE_RELEASED) is None
+    assert archived.ledger_bytes() == ledger
+
+
 # Ways out.
 
 
