@@ -146,9 +146,14 @@ def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | No
 
 
 def _archived_sha256(lab: Lab, backup_name: str) -> str | None:
-    """Of the sidecar in S3, in hex; None where there is none, or S3 does not state it."""
-    info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
-    return info.sha256.hex() if info and info.sha256 else None
+    """Of the sidecar in S3, in hex; None where there is none. Where S3 does not state it, the sidecar is read."""
+    key = object_key(backup_name, SIDECAR_NAME)
+    info = lab.bucket.head(key)
+    if info is None:
+        return None
+    if info.sha256 is not None:
+        return info.sha256.hex()
+    return hashlib.sha256(lab.bucket.get_bytes(key) or b"").hexdigest()
 
 
 def _with_newer(lab: Lab, backup_name: str, known: bytes | None, present: bytes | None, in_s3: str | None) -> Proven:

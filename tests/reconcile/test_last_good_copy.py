@@ -165,9 +165,11 @@ def rolled_back_ledger(archived: MemoryLab) -> Callable[[], None]:
     return put_back
 
 
+@pytest.mark.parametrize("states_checksums", [True, False])
 def test_an_object_of_a_newer_archive_is_not_overwritten_when_nas_and_ledger_were_rolled_back(
-    archived: MemoryLab, rolled_back_ledger: Callable[[], None]
+    archived: MemoryLab, rolled_back_ledger: Callable[[], None], *, states_checksums: bool
 ) -> None:
+    archived.bucket.states_checksums = states_checksums
     snapshot = archived.root / "snapshot"
     shutil.copytree(archived.copy, snapshot)
     archived.write(NEW, b"one more frame" * 30)
