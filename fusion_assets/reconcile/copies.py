@@ -41,6 +41,7 @@ from fusion_assets.transfer.proven import (
 )
 from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar, write_sidecar
 from resources.errors import NotFoundError, UnavailableError
+from resources.s3_errors import ArchivedObjectError
 from resources.storage import Entry
 
 
@@ -128,8 +129,8 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
     if not known:
         return _unknown(lab, backup_name, present, begun=was_begun(history), ask_s3=ask_s3)
     found = _named(lab, backup_name, known, present)
-    if ask_s3 and not known.include_sha256(in_s3 := _archived_sha256(lab, backup_name)):
-        return _with_newer(lab, backup_name, found, present, in_s3)
+    if ask_s3 and not _is_known_archive(lab, backup_name, known):
+        return _with_newer(lab, backup_name, found, present)
     if found is not None:
         return _proven(found)
     return _reconstructed(lab, backup_name, known, record, origin)
@@ -145,26 +146,39 @@ def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | No
     return None
 
 
-def _archived_sha256(lab: Lab, backup_name: str) -> str | None:
-    """Of the sidecar in S3, in hex; None where there is none. Where S3 does not state it, the sidecar is read."""
-    key = object_key(backup_name, SIDECAR_NAME)
-    info = lab.bucket.head(key)
+def _is_known_archive(lab: Lab, backup_name: str, known: KnownSidecars) -> bool:
+    """Whether the finished archive in S3, if there is one, is one that the ledger vouches for.
+
+    Where S3 does not state the sidecar's checksum, it is read; where it lies in cold storage besides, what S3 states of
+    the other objects tells.
+    """
+    info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
     if info is None:
-        return None
+        return True
     if info.sha256 is not None:
-        return info.sha256.hex()
-    return hashlib.sha256(lab.bucket.get_bytes(key) or b"").hexdigest()
+        return known.include_sha256(info.sha256.hex())
+    found = _read_archived(lab, backup_name)
+    return known.include(format_sidecar(stated_checksums(lab.bucket, backup_name)) if found is None else found)
 
 
-def _with_newer(lab: Lab, backup_name: str, known: bytes | None, present: bytes | None, in_s3: str | None) -> Proven:
+def _read_archived(lab: Lab, backup_name: str) -> bytes | None:
+    """The sidecar in S3; None where it is in cold storage, or gone."""
+    try:
+        return lab.bucket.get_bytes(object_key(backup_name, SIDECAR_NAME))
+    except ArchivedObjectError:
+        return None
+
+
+def _with_newer(lab: Lab, backup_name: str, known: bytes | None, present: bytes | None) -> Proven:
     """S3 has a finished archive that the ledger does not know: the ledger is older than it, rolled back, say.
 
     What only one of the two lists counts, and where they differ, S3's word does: nothing else shows what was newer.
     Another program's word it may be, too; so all of it is compared with the source before anything is done.
     """
-    if present is not None and in_s3 and is_sidecar(present, in_s3):
+    archived = _archived(lab, backup_name)
+    if _listed_in(present or b"") == archived:
         known = None  # the NAS says the same: it is the ledger alone that is behind
-    checksums = {**_listed_in(known or b""), **_archived(lab, backup_name)}
+    checksums = {**_listed_in(known or b""), **archived}
     return Proven(format_sidecar(checksums), checksums, is_known=False)
 
 
@@ -238,7 +252,7 @@ def _archived(lab: Lab, backup_name: str) -> Mapping[str, str]:
     """What the sidecar of a finished archive lists, from cold storage, too."""
     info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
     if info is None or info.sha256 is None:
-        found = lab.bucket.get_bytes(object_key(backup_name, SIDECAR_NAME))
+        found = _read_archived(lab, backup_name)
     else:
         sha256 = info.sha256.hex()
         found = archived_sidecar(lab.bucket, backup_name, sha256) or stated_sidecar(lab.bucket, backup_name, sha256)
