@@ -6,7 +6,6 @@ and finding out (`ended_runs`, `silence`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -20,11 +19,9 @@ from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
 from fusion_assets.studies.eviction import gate_check
+from fusion_assets.studies.failures import Finding, without_numbers
 from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG, STATE_TAG
 from sensors.ended_runs import CheckFound, EndedRun
-
-# With its unit: 383.5 KiB that are missing now are 1.4 MiB an hour later, of the same full NAS.
-_NUMBERS = re.compile(r"\d[\d.,]*(?: (?:bytes|[KMGTP]iB)\b)?")
 
 
 def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
@@ -36,17 +33,29 @@ def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now
         runs: Those that ended since the last time, in order.
         now: The time, UTC.
     """
-    mailbox.settle(
-        cause
-        for run in runs
-        if run.succeeded
-        for cause in (_run_cause(run), *(_check_cause(found, run) for found in run.checks if found.passed))
-    )
+    _settle(mailbox, runs)
     ours = [run for run in runs if not _mails_itself(run) and not _is_started_again(run)]
     failed = {_run_cause(run): run for run in ours if run.failure and not _went_well_since(run, runs)}
     for event in (Event.CLEANUP_FAILURE, Event.BACKUP_FAILURE):
         _tell_of_failures(config, mailbox, event, {c: run for c, run in failed.items() if _event_of(run) is event}, now)
     _tell_of_checks(config, mailbox, ours, now)
+
+
+def _settle(mailbox: Mailbox, runs: Sequence[EndedRun]) -> None:
+    """Note what is well again, by what was found last: else a tick that is broken off would tell a failure twice."""
+    last = {_run_cause(run): run for run in runs if run.succeeded or run.failure}
+    mailbox.settle(cause for cause, run in last.items() if run.succeeded)
+    checks = [found for found, run in _last_checks(runs) if run.succeeded]
+    mailbox.settle(_check_cause(found, "") for found in checks if found.study and not found.findings)
+    for found in checks:
+        if not found.study:
+            still = {_check_cause(found, one.study) for one in found.findings}
+            mailbox.settle_others(_check_cause(found, ""), still)
+
+
+def _last_checks(runs: Sequence[EndedRun]) -> Sequence[tuple[CheckFound, EndedRun]]:
+    """Of each check what it found last, and in which run."""
+    return list({_check_cause(found, ""): (found, run) for run in runs for found in run.checks}.values())
 
 
 def _tell_of_failures(
@@ -62,17 +71,14 @@ def _tell_of_failures(
 def _tell_of_checks(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
     """Failed checks, but for those that failed their run: of these, the run's failure tells."""
     failed = {
-        _check_cause(found, run): (found, run)
-        for run in runs
-        for found in run.checks
-        if not found.passed
-        and found.is_error
-        and not _is_why_run_failed(found, run)
-        and not _is_told_by_capacity(found, config)
+        _check_cause(found, finding.study): (found, finding, run)
+        for found, run in _last_checks(runs)
+        for finding in found.findings
+        if found.is_error and not _is_why_run_failed(found, run) and not _is_told_by_capacity(found, config)
     }
     mailbox.post(
         Event.CHECK_FAILED,
-        {cause: _NUMBERS.sub("#", found.found) for cause, (found, _) in failed.items()},
+        {cause: finding.standing for cause, (_, finding, _) in failed.items()},
         lambda new: check_failed_message([_failed_check(*failed[cause]) for cause in new], here(config, now)),
     )
 
@@ -90,7 +96,7 @@ def tell_of_silence(config: Config, mailbox: Mailbox, silent: Mapping[str, Stopp
     mailbox.settle_others("sensor:", causes.keys())
     mailbox.post(
         Event.HEARTBEAT,
-        {cause: _NUMBERS.sub("#", stopped.why) for cause, stopped in causes.items()},
+        {cause: without_numbers(stopped.why) for cause, stopped in causes.items()},
         lambda new: silence_message([causes[cause] for cause in new], here(config, now)),
     )
 
@@ -126,13 +132,13 @@ def _run_cause(run: EndedRun) -> str:
     return f"{kind}:{run.study or run.job}"
 
 
-def _check_cause(found: CheckFound, run: EndedRun) -> str:
-    return f"check:{found.study or run.job}:{found.asset}:{found.check}"
+def _check_cause(found: CheckFound, study: str) -> str:
+    """What a check found of one of many studies, if it is a check of many."""
+    return f"check:{found.study}:{found.asset}:{found.check}:{study}"
 
 
 def _standing(run: EndedRun) -> str:
-    """What failed and why, without numbers: the next try fails with other times and ports in its message."""
-    return f"{run.failure.step} {_NUMBERS.sub('#', run.failure.why)}" if run.failure else ""
+    return f"{run.failure.step} {without_numbers(run.failure.why)}" if run.failure else ""
 
 
 def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> Message:
@@ -156,13 +162,13 @@ def _is_told_by_capacity(found: CheckFound, config: Config) -> bool:
     return found.check == gate_check(Gate.SPACE_RISES) and config.sensors.truenas_capacity
 
 
-def _failed_check(found: CheckFound, run: EndedRun) -> FailedCheck:
+def _failed_check(found: CheckFound, finding: Finding, run: EndedRun) -> FailedCheck:
     return FailedCheck(
-        found.study or run.job,
+        finding.study or found.study or run.job,
         found.asset,
         found.check,
         "ERROR" if found.is_error else "WARN",
-        found.found,
+        finding.found,
         blocking=found.blocking,
         run_id=run.run_id,
     )

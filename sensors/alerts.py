@@ -38,7 +38,7 @@ def build_alerts(config: Config, watched: Mapping[str, int]) -> dg.SensorDefinit
     def alerts(context: dg.SensorEvaluationContext, mailbox: dg.ResourceParam[Mailbox]) -> dg.SensorResult:
         now = datetime.now(UTC)
         cursor = run_cursor_from_text(context.cursor, now)
-        runs, cursor = read_ended_runs(context.instance, cursor)
+        runs, cursor = read_ended_runs(context.instance, cursor, now)
         tell_of_runs(config, mailbox, runs, now)
         silent = find_silent(context.instance, watched, now)
         tell_of_silence(config, mailbox, silent, now)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from fusion_assets.partitions import run_name_of
-from fusion_assets.studies.failures import Failure, evaluations, find_failure, what_was_found
+from fusion_assets.studies.failures import Failure, Finding, evaluations, find_failure, findings
 from sensors.run_tries import ENDED, PARTITION_TAG, ended_at
 
 # Two runs may end in the same moment, one of them after we looked: the last moments are looked at again.
@@ -30,20 +30,18 @@ class CheckFound:
     Attributes:
         asset: What was checked.
         check: Its name.
-        study: The study's name at the source; empty for a check of no study.
-        passed: Whether all was well.
+        study: The study's name at the source; empty for a check of no study, or of many.
         is_error: Whether it is more than a warning.
         blocking: Whether its failure stops the study.
-        found: What it found, in a sentence; empty when it passed.
+        findings: What it found, of each study; none when all was well.
     """
 
     asset: str
     check: str
     study: str
-    passed: bool
     is_error: bool
     blocking: bool
-    found: str
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +97,18 @@ def run_cursor_from_text(text: str | None, now: datetime) -> RunCursor:
     """
     try:
         content = json.loads(text or "")
-        return RunCursor(datetime.fromisoformat(content["until"]), frozenset(content["told"]))
+        return RunCursor(min(now, datetime.fromisoformat(content["until"])), frozenset(content["told"]))
     except (ValueError, KeyError, TypeError):
         return RunCursor(now)
 
 
-def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor) -> tuple[list[EndedRun], RunCursor]:
+def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor, now: datetime) -> tuple[list[EndedRun], RunCursor]:
     """The runs that ended since, in the order in which they did.
 
     Args:
         instance: The Dagster instance.
         cursor: How far they were looked at.
+        now: The time, UTC.
 
     Returns:
         The runs, and the cursor for the next look.
@@ -117,7 +116,8 @@ def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor) -> tuple[li
     wanted = dg.RunsFilter(statuses=list(ENDED), updated_after=cursor.until - _OVERLAP)
     records = instance.get_run_records(wanted, limit=_AT_A_TIME, order_by="update_timestamp", ascending=True)
     new = [record for record in records if record.dagster_run.run_id not in cursor.told]
-    until = max([cursor.until, *(changed_at(record) for record in records)])
+    # Of a clock that was ahead there may be runs of a day to come: from there on nothing would be seen until then.
+    until = min(now, max([cursor.until, *(changed_at(record) for record in records)]))
     recent = {record.dagster_run.run_id for record in records if changed_at(record) >= until - _OVERLAP}
     # A run that is given a tag long after its end is no news.
     fresh = [record for record in new if ended_at(record) >= cursor.until - timedelta(minutes=10)]
@@ -158,8 +158,7 @@ def _found(evaluation: dg.AssetCheckEvaluation, study: str) -> CheckFound:
         asset=evaluation.asset_key.to_user_string(),
         check=evaluation.check_name,
         study=study,
-        passed=evaluation.passed,
         is_error=evaluation.severity is dg.AssetCheckSeverity.ERROR,
         blocking=bool(evaluation.blocking),
-        found="" if evaluation.passed else what_was_found(evaluation),
+        findings=() if evaluation.passed else tuple(findings(evaluation)),
     )

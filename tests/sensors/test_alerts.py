@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import time_machine
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
@@ -26,6 +27,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from fusion_assets.config import load_config
 from fusion_assets.heartbeat import heartbeat_file, read_heartbeat
+from fusion_assets.studies.checks import table
 from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG, STATE_TAG
 from sensors.alert_mail import tell_of_silence
 from sensors.silence import find_silent
@@ -180,8 +182,58 @@ def test_a_run_that_is_tagged_long_after_its_end_is_no_news(lab, watched) -> Non
     cursor = json.loads(watched.cursors["alerts"])
     watched.cursors["alerts"] = json.dumps({"until": later(cursor["until"], minutes=30), "told": []})
     watched.instance.add_run_tags(run_id, {"note": "seen"})
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=31)):
+        watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
+def test_a_clock_that_was_ahead_for_a_while_silences_no_later_failure(lab, watched) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=400), tick=True):
+        end_from_outside(watched, "Exceeded maximum runtime of 86400 seconds.")
+        watched.tick("alerts")
+    told = len(subjects(watched))
+    lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated")
+    for _ in range(3):
+        watched.tick("alerts")
+    assert len(subjects(watched)) == told + 1
+
+
+def test_a_tick_that_is_killed_after_its_mails_were_queued_tells_no_failure_twice(lab, watched) -> None:
+    watched.run(STUDY, "validated")
+    lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated")
+    before = watched.cursors["alerts"]
+    watched.tick("alerts")
+    watched.cursors["alerts"] = before  # what Dagster keeps of a tick that did not end
     watched.tick("alerts")
     assert len(subjects(watched)) == 1
+
+
+def damaged(number: int) -> dict[str, str]:
+    study = f"2026010{number}_WW_HCC_run{number}"
+    return {"study": study, "path": f"Scan1/{study}.qptiff", "problem": "its bytes are not those that were proven"}
+
+
+def test_a_second_damaged_copy_is_mailed_although_its_name_differs_by_digits_only(watched) -> None:
+    for number in (1, 2):
+        report_check(watched, passed=False, rows=[damaged(number)])
+        watched.tick("alerts")
+    assert [f"2026010{number}_WW_HCC_run{number}" in subjects(watched)[number - 1] for number in (1, 2)] == [True, True]
+
+
+def test_of_many_studies_that_a_check_finds_only_those_are_mailed_that_were_not_found_before(watched) -> None:
+    report_check(watched, passed=False, rows=[damaged(number) for number in range(1, 6)])
+    watched.tick("alerts")
+    report_check(watched, passed=False, rows=[damaged(number) for number in range(2, 8)])
+    watched.tick("alerts")
+    assert [mail.subject.partition(" on ")[0] for mail in watched.mailbox.waiting()] == [
+        "[fusion-toolkit] 5 checks failed, of 5 studies",
+        "[fusion-toolkit] 2 checks failed, of 2 studies",
+    ]
+    report_check(watched, passed=False, rows=[damaged(1)])
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 3, "it was well for a while, and is damaged again"
 
 
 def test_the_heartbeat_stays_fresh_while_the_daemon_ticks_and_is_old_when_it_died(lab, watched) -> None:
@@ -281,13 +333,19 @@ def add_tick(
 
 
 def report_check(
-    daemon: Daemon, *, passed: bool, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    daemon: Daemon,
+    *,
+    passed: bool,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    rows: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """A run that succeeds although its check, which does not block, found something."""
 
     @dg.asset(check_specs=[dg.AssetCheckSpec("bytes_are_good", asset="probe")])
     def probe() -> dg.MaterializeResult:
-        found = dg.AssetCheckResult(passed=passed, check_name="bytes_are_good", severity=severity)
+        found = dg.AssetCheckResult(
+            passed=passed, check_name="bytes_are_good", severity=severity, metadata={"problems": table(rows)}
+        )
         return dg.MaterializeResult(check_results=[found])
 
     assert dg.materialize([probe], instance=daemon.instance).success
