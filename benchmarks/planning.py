@@ -28,7 +28,7 @@ from benchmarks.measure import measure
 from benchmarks.results import aligned
 from benchmarks.run import s3_server
 from fusion_assets.config import Config, parse_config
-from fusion_assets.reconcile import steps
+from fusion_assets.reconcile import steps, transferring
 from fusion_assets.reconcile.lab import Lab, open_lab
 from fusion_assets.reconcile.observe import LabObservation, observe_lab
 from fusion_assets.reconcile.plan import Desired, plan_studies
@@ -122,10 +122,10 @@ def archive_all(config: Config) -> Rows:
 
 def archive_one(lab: Lab, run_name: str) -> None:
     """The steps of one study, without Dagster."""
-    done = steps.transfer(
+    done = transferring.transfer(
         lab, run_name, copying=True, archiving=True, options=TransferOptions(), progress=lambda _: None
     )
-    steps.refuse_unarchived(done)
+    transferring.refuse_unarchived(done)
     steps.record_entry(lab, run_name)
 
 

@@ -272,20 +272,20 @@ def _files(lab: Lab, backup_name: str) -> Mapping[str, Entry]:
         return {}
 
 
-def refuse_half(lab: Lab, draft: Record, origin: str | None, listing: Listing | None, proven: Proven) -> None:
+def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: Proven) -> None:
     """From half a study no sidecar is ever made.
 
     Args:
         lab: The lab.
         draft: What the ledger is to say of the study.
-        origin: The directory at the source that was listed; None for none.
-        listing: Of that directory; None when nothing is to be copied.
+        origin: The directory at the source that was listed.
+        listing: Of that directory.
         proven: What was proven last.
 
     Raises:
         CorruptCopyError: That would be done: nothing says what the whole study was.
     """
-    if listing and not proven.checksums and not _is_whole(draft, origin, listing):
+    if not proven.checksums and not _is_whole(draft, origin, listing):
         raise CorruptCopyError(
             f"{lab.truenas.location(draft.backup_name)}: nothing says any more what was proven of this study, and what "
             f"the trash has of it may be half of it | hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or "
@@ -293,7 +293,7 @@ def refuse_half(lab: Lab, draft: Record, origin: str | None, listing: Listing | 
         )
 
 
-def _is_whole(draft: Record, origin: str | None, listing: Listing) -> bool:
+def _is_whole(draft: Record, origin: str, listing: Listing) -> bool:
     """At the source it is the whole study; in the trash, while nothing of it is deleted yet."""
     return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
 

@@ -1,7 +1,7 @@
 """What the steps of a study write into the ledger: how a record begins, goes on, and says that something failed.
 
 What belongs here: building records and appending them, once. What does not: the ledger's files (`manifest`), and when a
-step has something to say (`steps`).
+step has something to say (`steps`, `transferring`, `releasing`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from fusion_assets.transfer.sidecar import parse_sidecar
 from resources.storage import Entry
 
 
-def replaceable(lab: Lab, draft: Record, listing: Listing | None, proven: Proven) -> frozenset[str]:
+def replaceable(lab: Lab, draft: Record, listing: Listing, proven: Proven) -> frozenset[str]:
     """The proven files of which the source may have other bytes: those a person accepted.
 
     And those of a study that was never complete, if it looks otherwise now than when its copy was proven, and they do:
@@ -32,11 +32,9 @@ def replaceable(lab: Lab, draft: Record, listing: Listing | None, proven: Proven
     Args:
         lab: The lab.
         draft: What the ledger is to say of the study.
-        listing: What is to be copied; None when nothing is.
+        listing: What is to be copied.
         proven: What was proven last.
     """
-    if listing is None:
-        return frozenset()
     fingerprint = listing.fingerprint()
     said = accepted_paths(draft, fingerprint, proven.sha256)
     history = lab.ledger.read().history(draft.backup_name)
@@ -79,19 +77,19 @@ def is_as_archived(lab: Lab, backup_name: str, entry: Entry) -> bool:
     return info is not None and info.size == entry.size and is_archived_time(info, entry.mtime_ns)
 
 
-def taken_back(lab: Lab, backup_name: str, listing: Listing | None, accepted: Collection[str]) -> Mapping[str, str]:
+def taken_back(lab: Lab, backup_name: str, listing: Listing, accepted: Collection[str]) -> Mapping[str, str]:
     """Of the accepted files those that are as they were archived again: they have no right to other bytes than those.
 
     Args:
         lab: The lab.
         backup_name: The study's name at the destinations.
-        listing: What is to be copied; None when nothing is.
+        listing: What is to be copied.
         accepted: The files a person accepted.
 
     Returns:
         What they must hash to, SHA-256 in hex by path.
     """
-    if listing is None or not accepted or not (archived := archived_checksums(lab, backup_name)):
+    if not accepted or not (archived := archived_checksums(lab, backup_name)):
         return {}
     back = [entry for entry in listing.files if entry.path in accepted and entry.path in archived]
     return {entry.path: archived[entry.path] for entry in back if is_as_archived(lab, backup_name, entry)}

@@ -1,7 +1,7 @@
 """The five assets of a study, partitioned by study: what each one makes true, and what it reports.
 
-Thin: `fusion_assets.reconcile.steps` does the work. What belongs here: specs, resources in, metadata and check results
-out, and which errors are worth a retry.
+Thin: `steps`, `transferring` and `releasing` of `fusion_assets.reconcile` do the work. What belongs here: specs,
+resources in, metadata and check results out, and which errors are worth a retry.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of assets as objects, not as text.
@@ -16,7 +16,7 @@ import dagster as dg
 
 from fusion_assets.config import Config
 from fusion_assets.partitions import studies
-from fusion_assets.reconcile import releasing, steps
+from fusion_assets.reconcile import releasing, steps, transferring
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.release import GateError
@@ -137,7 +137,7 @@ def _copy_and_archive(config: Config, progress: ProgressFactory, retry_seconds: 
         selected = {key.to_user_string() for key in context.selected_asset_keys}
         with working(context, lab, config, retry_seconds) as (here, run_name):
             try:
-                done = steps.transfer(
+                done = transferring.transfer(
                     here,
                     run_name,
                     copying=checks.TRUENAS_COPY in selected,
@@ -149,7 +149,7 @@ def _copy_and_archive(config: Config, progress: ProgressFactory, retry_seconds: 
                 yield from report.failed_transfer(error, selected)
                 raise
             yield from report.transfer_results(here, run_name, done)
-            steps.refuse_unarchived(done)
+            transferring.refuse_unarchived(done)
 
     return copy_and_archive
 

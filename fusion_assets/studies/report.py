@@ -17,7 +17,8 @@ from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.reconcile.release import GateError, Released
-from fusion_assets.reconcile.steps import Recorded, Transferred, Validation
+from fusion_assets.reconcile.steps import Recorded, Validation
+from fusion_assets.reconcile.transferring import Transferred
 from fusion_assets.standard.table import RULES
 from fusion_assets.studies.checks import (
     HEALTH,

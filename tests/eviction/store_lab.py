@@ -16,7 +16,7 @@ from typing import Any
 
 from fusion_assets.eviction.evict import Evicted, evict
 from fusion_assets.eviction.pins import Pin, add_pin
-from fusion_assets.reconcile import steps
+from fusion_assets.reconcile import steps, transferring
 from fusion_assets.reconcile.lab import TRASH, Lab
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.releasing import release
@@ -143,7 +143,7 @@ def archive(lab: StoreLab, study: str, *, released: bool = True) -> None:
     """Archive one study without Dagster."""
     lab.volume.total = 10 * 1024**3
     with lab.opened() as opened, locked(opened, study):
-        steps.transfer(opened, study, copying=True, archiving=True, options=_OPTIONS, progress=lambda _: None)
+        transferring.transfer(opened, study, copying=True, archiving=True, options=_OPTIONS, progress=lambda _: None)
         steps.record_entry(opened, study)
         if released:
             release(opened, study, {})

@@ -15,11 +15,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fusion_assets.manifest.record import Status
-from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import SIDECAR_LOST, Step, Verdict
+from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
@@ -340,11 +340,11 @@ def test_a_damaged_sidecar_beside_a_damaged_file_that_only_s3_has_needs_a_person
 @pytest.mark.parametrize("ending", ["focus003.bin", LARGE], ids=["small file", "large file"])
 def test_a_bit_that_flips_between_the_copy_and_a_later_upload_never_reaches_s3(lab: SmallLab, ending: str) -> None:
     with lab.opened() as opened:
-        steps.transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
+        transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
     path = lab.path_of(ending)
     _flip_bit(lab.copy / path)
     with lab.opened() as opened, pytest.raises(CorruptCopyError, match=Path(path).name):
-        steps.transfer(opened, STUDY, copying=False, archiving=True, options=TransferOptions(), progress=lambda _: None)
+        transfer(opened, STUDY, copying=False, archiving=True, options=TransferOptions(), progress=lambda _: None)
     assert lab.key(path) not in lab.objects()
     assert lab.ledger()[-1]["status"] == "failed_truenas"
     _release(lab)
@@ -412,7 +412,7 @@ def test_changes_that_were_accepted_are_archived_by_a_later_run_when_the_first_o
     archived.write(archived.path_of("focus003.bin"), b"written again, longer or shorter than before")
     with archived.opened() as opened:
         accept_changes(opened, STUDY, archived.plans()[STUDY].observed.fingerprint)
-        steps.transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
+        transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
     assert archived.ledger()[-1]["status"] == "in_progress"
     _release(archived)
     done = archived.apply()

@@ -14,11 +14,11 @@ import pytest
 
 from fusion_assets.manifest.ledger import LOCK_NAME as LEDGER_LOCK
 from fusion_assets.manifest.ledger import Ledger
-from fusion_assets.reconcile import steps
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.locks import LOCKS
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Step, Verdict, plan_studies
+from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.transfer.options import TransferOptions
 from resources.local import LocalStorage
 from resources.lockfile import LockHeldError, hold, new_lock
@@ -41,7 +41,7 @@ def lab(small_lab: SmallLab) -> SmallLab:
 def only_copied(lab: SmallLab) -> SmallLab:
     """The same lab after its study was copied to the NAS, but not archived, and then left the source."""
     with lab.opened() as opened:
-        steps.transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
+        transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
     shutil.move(lab.study, lab.folder / "taken away by hand")
     (lab.source / OTHER).mkdir()  # else the source looks as if it were not mounted
     return lab

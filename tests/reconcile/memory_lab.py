@@ -22,6 +22,7 @@ from fusion_assets.reconcile.lab import TRASH, Lab
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_studies
 from fusion_assets.reconcile.release import GateError
+from fusion_assets.reconcile.transferring import refuse_unarchived, transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import TransferError
 from fusion_assets.transfer.sidecar import format_sidecar
@@ -249,8 +250,8 @@ def carry_out(lab: Lab, actions: tuple[Step, ...]) -> None:
         steps.refuse_invalid(lab, STUDY, steps.validate(lab, STUDY))
     copying, archiving = Step.TRUENAS_COPY in actions, Step.S3_ARCHIVE in actions
     if copying or archiving:
-        done = steps.transfer(lab, STUDY, copying=copying, archiving=archiving, options=TINY, progress=lambda _: None)
-        steps.refuse_unarchived(done)
+        done = transfer(lab, STUDY, copying=copying, archiving=archiving, options=TINY, progress=lambda _: None)
+        refuse_unarchived(done)
     if Step.MANIFEST_ENTRY in actions:
         steps.record_entry(lab, STUDY)
     if Step.SOURCE_RELEASED in actions:

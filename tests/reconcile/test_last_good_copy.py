@@ -20,7 +20,7 @@ from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.errors import InvalidStudyError
 from fusion_assets.reconcile.lab import EVICTED_FIELD
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Step, Verdict
-from fusion_assets.reconcile.steps import transfer
+from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from resources.errors import NotMountedError, UnavailableError
 from tests.reconcile.memory_lab import RAW, STUDY, MemoryLab, carry_out, flip_bit

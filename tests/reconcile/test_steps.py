@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.manifest.record import Record, Status
-from fusion_assets.reconcile import releasing, steps
+from fusion_assets.reconcile import releasing, steps, transferring
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
 from fusion_assets.reconcile.lab import TRASH, Lab
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.release import GateError
-from fusion_assets.reconcile.steps import Transferred
+from fusion_assets.reconcile.transferring import Transferred
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
@@ -31,7 +31,7 @@ OTHER = "20260106_WW_HCC_run2"
 
 
 def transfer(opened: Lab, *, copying: bool = True, archiving: bool = True, study: str = STUDY) -> Transferred:
-    return steps.transfer(
+    return transferring.transfer(
         opened, study, copying=copying, archiving=archiving, options=TransferOptions(), progress=lambda _: None
     )
 
@@ -39,7 +39,7 @@ def transfer(opened: Lab, *, copying: bool = True, archiving: bool = True, study
 @pytest.fixture
 def proven(opened: Lab) -> Lab:
     """The lab after its study was copied and archived, not recorded as complete."""
-    steps.refuse_unarchived(transfer(opened))
+    transferring.refuse_unarchived(transfer(opened))
     return opened
 
 
@@ -120,12 +120,12 @@ def test_an_archive_that_fails_costs_only_the_archive(opened, lab, monkeypatch):
     done = transfer(opened)
     assert done.copy is not None
     with pytest.raises(UnavailableError, match="does not answer"):
-        steps.refuse_unarchived(done)
+        transferring.refuse_unarchived(done)
     assert latest(opened).status is Status.FAILED_S3
     assert latest(opened).truenas_verified_at is not None
     assert latest(opened).s3_verified_at is None
     monkeypatch.setattr(opened.bucket, "put", put)
-    steps.refuse_unarchived(transfer(opened, copying=False))
+    transferring.refuse_unarchived(transfer(opened, copying=False))
     assert steps.record_entry(opened, STUDY).record.status is Status.COMPLETE
 
 
@@ -192,7 +192,7 @@ def test_a_copy_the_ledger_vouches_for_is_not_read_again(complete):
 
 def test_a_run_killed_after_the_sidecar_was_written_copies_nothing_again_but_reads_the_copy(opened, monkeypatch):
     with monkeypatch.context() as killed:
-        killed.setattr(steps, "with_proofs", raising(KeyboardInterrupt()))
+        killed.setattr(transferring, "with_proofs", raising(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             transfer(opened)
     assert latest(opened).truenas_verified_at is None
@@ -505,7 +505,7 @@ def test_a_share_that_drops_in_the_middle_of_a_copy_leaves_no_ledger_in_its_moun
         lab.nas.mkdir()
         raise UnavailableError("the share went away")
 
-    monkeypatch.setattr(steps, "copy_and_archive", drop)
+    monkeypatch.setattr(transferring, "copy_and_archive", drop)
     monkeypatch.setattr(opened.ledger, "_bucket", None)  # not even the mirror could tell
     with pytest.raises(UnavailableError, match="went away"):
         transfer(opened)
