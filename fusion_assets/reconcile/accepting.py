@@ -9,11 +9,10 @@ refused before (`overwrite`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from fusion_assets.reconcile.copies import find_proven, put_back_sidecar
+from fusion_assets.reconcile.copies import Proven, find_proven, put_back_sidecar
 from fusion_assets.reconcile.entries import adopted, append, begin
 from fusion_assets.reconcile.errors import LedgerError
 from fusion_assets.reconcile.lab import Lab, check_truenas
@@ -24,9 +23,10 @@ from fusion_assets.reconcile.proven import (
     ACCEPTED_OVER_FIELD,
     ACCEPTED_PATHS_FIELD,
 )
-from fusion_assets.reconcile.replaceable import archived_checksums, is_as_archived
+from fusion_assets.reconcile.replaceable import is_as_archived
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.plan import same_file
+from resources.storage import Entry
 
 
 def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
@@ -52,27 +52,32 @@ def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
     said = {
         ACCEPTED_FIELD: fingerprint,
         ACCEPTED_AT_FIELD: datetime.now(UTC).isoformat(),
-        ACCEPTED_PATHS_FIELD: _changed_to_the_eye(lab, backup_name, listing, proven.checksums),
+        ACCEPTED_PATHS_FIELD: _changed_to_the_eye(lab, backup_name, listing, proven),
         ACCEPTED_OVER_FIELD: proven.sha256,
     }
     if not proven.is_known:
         put_back_sidecar(lab, backup_name, proven)
-        record = adopted(record or begin(lab, run_name, listing), proven.sha256)
+        # Nothing that was called proven before was proven to be this.
+        record = adopted(begin(lab, run_name, listing), proven.sha256, proven.archive_sha256)
     assert record is not None  # the ledger vouches for what was proven
     append(lab, replace(record, extra={**record.extra, **said}))
 
 
-def _changed_to_the_eye(lab: Lab, backup_name: str, listing: Listing, proven: Mapping[str, str]) -> list[str]:
-    """The proven files that differ in size or time from their copy, if there is one, and from their object, if any.
+def _changed_to_the_eye(lab: Lab, backup_name: str, listing: Listing, proven: Proven) -> list[str]:
+    """The proven files that look like nothing that holds what was proven of them: neither their copy, nor their object.
 
-    From both: a copy that lost bytes differs, too, and what rotted at the source meanwhile must not pass with it. Where
-    the archive is older than what was proven last, to look like its object is a change, too.
+    A copy that lost bytes differs, too, and what rotted at the source meanwhile must not pass with it: it still looks
+    like its object. Where only one of the two has what was proven, to look like the other one is a change.
     """
     copy = read_copy(lab, backup_name)
-    older = {path for path, sha256 in archived_checksums(lab, backup_name).items() if proven.get(path) != sha256}
     held = copy.files if copy else {}
-    known = [entry for entry in listing.files if entry.path in proven]
-    differing = [entry for entry in known if not (entry.path in held and same_file(entry, held[entry.path]))]
-    return sorted(
-        entry.path for entry in differing if entry.path in older or not is_as_archived(lab, backup_name, entry)
-    )
+
+    def looks_proven(entry: Entry) -> bool:
+        sha256 = proven.checksums[entry.path]
+        on_nas = entry.path in held and proven.held.get(entry.path) == sha256
+        if on_nas and same_file(entry, held[entry.path]):
+            return True
+        as_archived = proven.was_archived(entry.path) == sha256
+        return as_archived and is_as_archived(lab, backup_name, entry, timeless=not on_nas)
+
+    return sorted(entry.path for entry in listing.files if entry.path in proven.checksums and not looks_proven(entry))

@@ -10,10 +10,11 @@ What belongs here: telling that. What does not: moving data (`transfer`), and wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.archives import Archive, find_archive, listed_in
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.lab import (
     Lab,
@@ -24,24 +25,26 @@ from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
 from fusion_assets.reconcile.proven import (
     KnownSidecars,
     accepted_over,
+    accepted_since,
+    agreed,
+    archive_was_begun,
+    copy_was_begun,
+    is_named,
     known_sidecars,
-    was_begun,
 )
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_copy
 from fusion_assets.transfer.errors import CorruptCopyError
-from fusion_assets.transfer.objects import list_objects, object_key
+from fusion_assets.transfer.objects import list_objects
 from fusion_assets.transfer.proven import (
     archived_sidecar,
     is_sidecar,
     read_checksums,
     rebuilt_sidecar,
-    stated_checksums,
     stated_sidecar,
 )
-from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar, write_sidecar
+from fusion_assets.transfer.sidecar import format_sidecar, parse_sidecar, write_sidecar
 from resources.errors import NotFoundError, UnavailableError
-from resources.s3_errors import ArchivedObjectError
 from resources.storage import Entry
 
 
@@ -52,30 +55,50 @@ class Proven:
     Attributes:
         sidecar: The sidecar's bytes; empty when nothing was.
         checksums: What is in it, SHA-256 in hex by path.
-        is_known: Whether the ledger vouches for it; else it is that of a finished copy which the ledger does not know.
+        is_known: Whether the ledger vouches for it; else it is, in part at least, of copies that the ledger does not
+            know, or that are other ones than it says.
         copy_was_read: Whether the copy was read whole, just now, and found to be this.
+        held: What of it the ledger and the NAS say.
+        archive: What S3 says, where that is not the same.
     """
 
     sidecar: bytes = b""
     checksums: Mapping[str, str] = field(default_factory=dict)
     is_known: bool = True
     copy_was_read: bool = False
+    held: Mapping[str, str] = field(default_factory=dict)
+    archive: Archive | None = None
 
     @property
     def sha256(self) -> str:
         """Of the sidecar, in hex."""
         return hashlib.sha256(self.sidecar).hexdigest()
 
+    @property
+    def archive_sha256(self) -> str | None:
+        """Of the sidecar in S3, empty where it has objects without one; None where S3 says nothing else."""
+        return self.archive.sha256 if self.archive else None
+
+    def was_archived(self, path: str) -> str | None:
+        """What S3 says of a file, SHA-256 in hex; None if it has none of it."""
+        return (self.archive.checksums if self.archive else self.checksums).get(path)
+
 
 def _proven(sidecar: bytes, *, copy_was_read: bool = False) -> Proven:
-    return Proven(sidecar, parse_sidecar(sidecar), copy_was_read=copy_was_read)
+    checksums = parse_sidecar(sidecar)
+    return Proven(sidecar, checksums, copy_was_read=copy_was_read, held=checksums)
 
 
-def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> bool:
+def _unvouched(checksums: Mapping[str, str], held: Mapping[str, str], archive: Archive | None) -> Proven:
+    return Proven(format_sidecar(checksums), checksums, is_known=False, held=held, archive=archive)
+
+
+def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> UnavailableError | None:
     """See that the NAS is there and its ledger whole; a copy may be made even while S3 cannot be asked about that.
 
-    Data that has left the instrument's disk is worth more than waiting, and nothing proven can be written over: there
-    is no finished copy, or the ledger vouches for it, and so knows this study.
+    Data that has left the instrument's disk is worth more than waiting, and nothing proven is written over on the NAS:
+    there is no finished copy, or the ledger vouches for it, and so knows this study. What S3 has is looked at before
+    anything is uploaded.
 
     Args:
         lab: The lab.
@@ -83,7 +106,7 @@ def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> bool:
         copying: Whether the study is to be copied from the source.
 
     Returns:
-        Whether S3 could be asked.
+        Why S3 cannot be asked; None when it can.
 
     Raises:
         NotMountedError: The NAS is not there, or the ledger not whole.
@@ -91,14 +114,14 @@ def check_ledger(lab: Lab, backup_name: str, *, copying: bool) -> bool:
     """
     try:
         check_truenas(lab)
-    except UnavailableError:
+    except UnavailableError as away:
         if not (copying and lab.ledger.exists()):
             raise
         check_copies_there(lab)
         if _read_sidecar(lab, backup_name) is not None and not vouches_for_copy(lab, backup_name):
             raise
-        return False
-    return True
+        return away
+    return None
 
 
 def _read_sidecar(lab: Lab, backup_name: str) -> bytes | None:
@@ -127,13 +150,21 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
     known = known_sidecars(record, last_proven(history))
     present = _read_sidecar(lab, backup_name)
     if not known:
-        return _unknown(lab, backup_name, present, begun=was_begun(history), ask_s3=ask_s3)
-    found = _named(lab, backup_name, known, present)
-    if ask_s3 and not _is_known_archive(lab, backup_name, known):
-        return _with_newer(lab, backup_name, found, present)
+        return _unknown(lab, backup_name, present, history, ask_s3=ask_s3)
+    found, begun = _named(lab, backup_name, known, present), archive_was_begun(history)
+    archive = find_archive(lab.bucket, backup_name, found or b"", begun=begun) if ask_s3 else None
     if found is not None:
-        return _proven(found)
-    return _reconstructed(lab, backup_name, known, record, origin)
+        proven = _proven(found)
+    elif archive and archive.sha256 and not is_named(history, archive.sha256):
+        proven = Proven()  # a finished archive, newer than the ledger, tells
+    else:
+        proven = _reconstructed(lab, backup_name, known, record, origin)
+    if archive is None or not archive.checksums or archive.sha256 == proven.sha256:
+        return proven
+    checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
+    if checksums == proven.checksums:
+        return replace(proven, archive=archive)
+    return _unvouched(checksums, proven.held, archive)
 
 
 def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | None) -> bytes | None:
@@ -144,42 +175,6 @@ def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | No
         if sha256 and (found := archived_sidecar(lab.bucket, backup_name, sha256)) is not None:
             return found
     return None
-
-
-def _is_known_archive(lab: Lab, backup_name: str, known: KnownSidecars) -> bool:
-    """Whether the finished archive in S3, if there is one, is one that the ledger vouches for.
-
-    Where S3 does not state the sidecar's checksum, it is read; where it lies in cold storage besides, what S3 states of
-    the other objects tells.
-    """
-    info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
-    if info is None:
-        return True
-    if info.sha256 is not None:
-        return known.include_sha256(info.sha256.hex())
-    found = _read_archived(lab, backup_name)
-    return known.include(format_sidecar(stated_checksums(lab.bucket, backup_name)) if found is None else found)
-
-
-def _read_archived(lab: Lab, backup_name: str) -> bytes | None:
-    """The sidecar in S3; None where it is in cold storage, or gone."""
-    try:
-        return lab.bucket.get_bytes(object_key(backup_name, SIDECAR_NAME))
-    except ArchivedObjectError:
-        return None
-
-
-def _with_newer(lab: Lab, backup_name: str, known: bytes | None, present: bytes | None) -> Proven:
-    """S3 has a finished archive that the ledger does not know: the ledger is older than it, rolled back, say.
-
-    What only one of the two lists counts, and where they differ, S3's word does: nothing else shows what was newer.
-    Another program's word it may be, too; so all of it is compared with the source before anything is done.
-    """
-    archived = _archived(lab, backup_name)
-    if _listed_in(present or b"") == archived:
-        known = None  # the NAS says the same: it is the ledger alone that is behind
-    checksums = {**_listed_in(known or b""), **archived}
-    return Proven(format_sidecar(checksums), checksums, is_known=False)
 
 
 def _reconstructed(
@@ -221,48 +216,23 @@ def _as_archived(lab: Lab, backup_name: str, archived: bytes, record: Record | N
     checksums = {**held, **read_checksums(lab.truenas, backup_name), **firm}
     if checksums == held:
         return _proven(archived)
-    return Proven(format_sidecar(checksums), checksums, is_known=False)
+    return _unvouched(checksums, checksums, None)
 
 
-def _unknown(lab: Lab, backup_name: str, present: bytes | None, *, begun: bool, ask_s3: bool) -> Proven:
+def _unknown(lab: Lab, backup_name: str, present: bytes | None, history: Sequence[Record], *, ask_s3: bool) -> Proven:
     """What lies under a name of which the ledger vouches for nothing; where the NAS and S3 differ, S3's word counts.
 
     If a run was begun, all but a finished copy or archive is what that run left, and may change. If none was, it is
     another study's, or that of another program, or the ledger was lost: then it counts as it is, finished or not. A
     sidecar that cannot be read, or lists nothing, finishes nothing.
     """
-    on_nas = _listed_in(present or b"")
-    objects = set(list_objects(lab.bucket, backup_name)) if ask_s3 else set()
-    in_s3 = dict(_archived(lab, backup_name)) if SIDECAR_NAME in objects else {}
-    if not begun:
-        in_s3 = {**(stated_checksums(lab.bucket, backup_name) if objects else {}), **in_s3}
-        on_nas = on_nas or read_checksums(lab.truenas, backup_name)
-    checksums = {**on_nas, **in_s3}
-    return Proven(format_sidecar(checksums), checksums, is_known=False) if checksums else Proven()
-
-
-def _listed_in(sidecar: bytes) -> Mapping[str, str]:
-    try:
-        return parse_sidecar(sidecar)
-    except SidecarError:
-        return {}
-
-
-def _archived(lab: Lab, backup_name: str) -> Mapping[str, str]:
-    """What the sidecar of a finished archive lists, from cold storage, too."""
-    info = lab.bucket.head(object_key(backup_name, SIDECAR_NAME))
-    if info is None or info.sha256 is None:
-        found = _read_archived(lab, backup_name)
-    else:
-        sha256 = info.sha256.hex()
-        found = archived_sidecar(lab.bucket, backup_name, sha256) or stated_sidecar(lab.bucket, backup_name, sha256)
-    if listed := _listed_in(found or b""):
-        return listed
-    raise CorruptCopyError(
-        f"{lab.bucket.object_uri(f'{backup_name}/{SIDECAR_NAME}')} is the mark of a finished archive that the ledger "
-        "does not know, and it cannot be read; nothing is overwritten | hint: bring a good version of it back (or the "
-        "ledger, by `fusion manifest restore`), then `fusion apply`; or rename the study"
-    )
+    begun = archive_was_begun(history)
+    archive = find_archive(lab.bucket, backup_name, present or b"", begun=begun) if ask_s3 else None
+    held = listed_in(present or b"")
+    if not copy_was_begun(history):
+        held = held or read_checksums(lab.truenas, backup_name)
+    checksums = agreed(held, archive.checksums if archive else {}, ())
+    return _unvouched(checksums, held, archive) if checksums else Proven()
 
 
 def _files(lab: Lab, backup_name: str) -> Mapping[str, Entry]:

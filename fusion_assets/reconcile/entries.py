@@ -25,9 +25,11 @@ from fusion_assets.reconcile.lab import (
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD
 from fusion_assets.reconcile.proven import (
     ACCEPTED_FIELDS,
+    ADOPTED_ARCHIVE_FIELD,
     ADOPTED_FIELD,
     ANNOUNCED_FIELD,
-    BEGUN_FIELD,
+    ARCHIVE_BEGUN_FIELD,
+    COPY_BEGUN_FIELD,
     COPY_READ_FIELD,
     SIDECAR_FIELD,
     accepted,
@@ -190,24 +192,30 @@ def with_copy_read(draft: Record, sidecar_sha256: str) -> Record:
     return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, SIDECAR_FIELD: sidecar_sha256})
 
 
-def adopted(draft: Record, sidecar_sha256: str) -> Record:
-    """What the ledger is to say of a copy it did not know, and that was seen to be of this study: what it must be.
+def adopted(draft: Record, sidecar_sha256: str, archive_sha256: str | None) -> Record:
+    """What the ledger is to say of copies it did not know, and that were seen to be of this study: what they must be.
 
     Args:
         draft: What it was to say before.
         sidecar_sha256: Of the sidecar that says so.
+        archive_sha256: Of the one that S3 has, empty if there are objects without; None if S3 says nothing else.
     """
-    now = datetime.now(UTC).isoformat()
-    return replace(draft, extra={**draft.extra, SIDECAR_FIELD: sidecar_sha256, ADOPTED_FIELD: now})
+    extra = {**draft.extra, SIDECAR_FIELD: sidecar_sha256, ADOPTED_FIELD: datetime.now(UTC).isoformat()}
+    return replace(draft, extra=extra if archive_sha256 is None else {**extra, ADOPTED_ARCHIVE_FIELD: archive_sha256})
 
 
-def begun(draft: Record) -> Record:
-    """What the ledger is to say before the first file is written under a name that nothing was found under.
+def begun(draft: Record, *, copying: bool, archiving: bool) -> Record:
+    """What the ledger is to say before the first file is written, or uploaded, under a name.
 
     Args:
         draft: What it was to say before.
+        copying: Whether files are to be written.
+        archiving: Whether objects are to be uploaded.
     """
-    return replace(draft, extra={BEGUN_FIELD: datetime.now(UTC).isoformat(), **draft.extra})
+    now = datetime.now(UTC).isoformat()
+    begins = {COPY_BEGUN_FIELD: now} if copying else {}
+    begins |= {ARCHIVE_BEGUN_FIELD: now} if archiving else {}
+    return replace(draft, extra={**begins, **draft.extra})
 
 
 def announced(draft: Record, sidecar_sha256: str) -> Record:

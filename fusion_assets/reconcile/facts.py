@@ -81,7 +81,8 @@ class StudyFacts:
         trash: What a release that did not finish has left of its source in the trash.
         invalid: Why the ledger calls states of the source invalid, as far as that stands, by their fingerprint.
         last_proven: The last record that says that it was proven in both places, whatever was begun or failed after it.
-        begun: Whether the ledger knows of any work on it, beyond finding it invalid.
+        copy_begun: Whether a run of ours ever began to copy it.
+        archive_begun: Whether one began to upload it.
         elsewhere: A record of a study of the same name at the source under another backup name: an alias came or went.
         mirrored: Whether the ledger's mirror in S3 holds its latest record.
     """
@@ -96,6 +97,7 @@ class StudyFacts:
     trash: Listing | Unseen | None = None
     invalid: Mapping[str, str] = field(default_factory=dict)
     last_proven: Record | None = None
-    begun: bool = True
+    copy_begun: bool = True
+    archive_begun: bool = True
     elsewhere: Record | None = None
     mirrored: bool | Unseen = True

@@ -25,6 +25,7 @@ from fusion_assets.reconcile.overwrite import (
     source_changed,
     spoken,
     trash_changed,
+    unknown_copies,
     unknown_differs,
     went_back,
 )
@@ -169,11 +170,16 @@ def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> C
 
 def _unlike_unknown(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
     """That a copy lies under its name which the ledger does not know, and that does not look like this study."""
-    if known_sidecars(record, facts.last_proven) or accepted(record, source.observation.fingerprint):
+    if accepted(record, source.observation.fingerprint):
         return None
-    copy = facts.copy if isinstance(facts.copy, CopyFacts) else None
-    archive = facts.archive if isinstance(facts.archive, ArchiveFacts) else None
-    differs = unknown_differs(source.listing, copy, archive, begun=facts.begun)
+    copy, archive = unknown_copies(
+        known_sidecars(record, facts.last_proven),
+        facts.copy if isinstance(facts.copy, CopyFacts) else None,
+        facts.archive if isinstance(facts.archive, ArchiveFacts) else None,
+        copy_begun=facts.copy_begun,
+        archive_begun=facts.archive_begun,
+    )
+    differs = unknown_differs(source.listing, copy, archive)
     return false(SOURCE_CHANGED, differs) if differs else None
 
 

@@ -211,7 +211,8 @@ def _gather(lab: Lab, around: Surroundings, memory: Memory, run_name: str, backu
         trash=attempt(lambda: read_listing(lab.source, trashed)) if trashed is not None else None,
         invalid=around.invalid.get(backup_name, {}),
         last_proven=around.last_proven.get(backup_name),
-        begun=backup_name in around.begun,
+        copy_begun=backup_name in around.copy_begun,
+        archive_begun=backup_name in around.archive_begun,
         elsewhere=recorded_elsewhere(around.by_run_name.get(run_name, ()), backup_name),
         mirrored=_is_mirrored(around, backup_name),
     )

@@ -211,9 +211,33 @@ def _shares_nothing(listing: Listing, paths: Collection[str]) -> bool:
     return bool(paths and listing.files) and not any(entry.path in paths for entry in listing.files)
 
 
-def unknown_differs(
-    listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None, *, begun: bool
-) -> str | None:
+def unknown_copies(
+    known: KnownSidecars,
+    copy: CopyFacts | None,
+    archive: ArchiveFacts | None,
+    *,
+    copy_begun: bool,
+    archive_begun: bool,
+) -> tuple[CopyFacts | None, ArchiveFacts | None]:
+    """Of what lies under a name that of which the ledger does not know what it is, in each place; None for nothing.
+
+    What a run of ours wrote and did not finish is none; where the ledger vouches for a copy, objects may be there still
+    that nobody has looked at: S3 was away when it was made.
+
+    Args:
+        known: The sidecars the ledger vouches for.
+        copy: What is on the NAS.
+        archive: What is in S3.
+        copy_begun: Whether a run of ours ever began to copy the study.
+        archive_begun: Whether one began to upload it.
+    """
+    if known:
+        return None, archive if archive and archive.sidecar_sha256 is None and not archive_begun else None
+    unfinished = archive is not None and archive.sidecar_sha256 is None and archive_begun
+    return copy if copy and (copy.checksums or not copy_begun) else None, None if unfinished else archive
+
+
+def unknown_differs(listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None) -> str | None:
     """Why a source must not be copied over what lies under its name and the ledger does not know, by the looks of it.
 
     A file that is as long as its object while the copy is not is taken for good: it is the NAS that lost bytes. None
@@ -221,12 +245,10 @@ def unknown_differs(
 
     Args:
         listing: The study at the source.
-        copy: What is on the NAS.
-        archive: What is in S3.
-        begun: Whether the ledger knows of a run: then only what is finished counts, the rest is what that run left.
+        copy: What `unknown_copies` gives of the NAS.
+        archive: What it gives of S3.
     """
-    held = copy.files if copy and (copy.checksums or not begun) else {}
-    sizes = archive.sizes if archive and (archive.sidecar_sha256 is not None or not begun) else {}
+    held, sizes = copy.files if copy else {}, archive.sizes if archive else {}
     paths = {*((copy and copy.checksums) or held), *sizes}
     differing = [e.path for e in listing.files if e.path in paths and _differs(e, held.get(e.path), sizes.get(e.path))]
     if _shares_nothing(listing, paths):

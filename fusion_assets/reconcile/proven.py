@@ -12,7 +12,7 @@ written over (`overwrite`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,9 +22,12 @@ from fusion_assets.manifest.record import Record
 # Fields the ledger carries beyond the fixed ones: the sidecar that was proven last, and one that is to replace it.
 SIDECAR_FIELD = "sidecar_sha256"
 ANNOUNCED_FIELD = "announced_sidecar_sha256"
-# When this program began to write files under a name; and that what lay there before was seen to be of this study.
-BEGUN_FIELD = "copy_begun_at"
+# When this program began to write files, and to upload objects, under a name.
+COPY_BEGUN_FIELD = "copy_begun_at"
+ARCHIVE_BEGUN_FIELD = "archive_begun_at"
+# That what lay there before was seen to be of this study; and the sidecar it had in S3, empty if it had none there.
 ADOPTED_FIELD = "adopted_at"
+ADOPTED_ARCHIVE_FIELD = "adopted_archive_sha256"
 # When every byte of the copy was last read, if a later run proved only some of its files; and when it was read again
 # whole since.
 COPY_READ_FIELD = "copy_read_at"
@@ -82,13 +85,64 @@ def _field(record: Record | None, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def was_begun(history: Iterable[Record]) -> bool:
-    """Whether a run of ours ever began to write files of a study, so that what lies under its name may be half of it.
+def copy_was_begun(history: Iterable[Record]) -> bool:
+    """Whether a run of ours ever began to copy a study, so that what lies under its name may be half of it.
 
     Args:
         history: Its records: that it was found invalid, or could not be looked at, wrote nothing.
     """
-    return any(BEGUN_FIELD in record.extra for record in history)
+    return any(COPY_BEGUN_FIELD in record.extra for record in history)
+
+
+def archive_was_begun(history: Iterable[Record]) -> bool:
+    """Whether a run of ours ever began to upload a study, or found it to be in S3.
+
+    Args:
+        history: Its records.
+    """
+    return any(ARCHIVE_BEGUN_FIELD in record.extra or record.s3_verified_at for record in history)
+
+
+def is_named(history: Iterable[Record], archive_sha256: str) -> bool:
+    """Whether the ledger ever named an archive.
+
+    Args:
+        history: The records of the study.
+        archive_sha256: Of the archive's sidecar, in hex; empty for objects that had none when they were adopted.
+    """
+    return any(_names(record, archive_sha256) for record in history)
+
+
+def accepted_since(history: Sequence[Record], archive_sha256: str) -> frozenset[str]:
+    """The files whose change a person accepted since the ledger named an archive last; none if it never did.
+
+    Args:
+        history: The records of the study, oldest first.
+        archive_sha256: As for `is_named`.
+    """
+    named = [number for number, record in enumerate(history) if _names(record, archive_sha256)]
+    paths = [record.extra.get(ACCEPTED_PATHS_FIELD) for record in history[named[-1] :]] if named else []
+    return frozenset(str(path) for said in paths if isinstance(said, list) for path in said)
+
+
+def _names(record: Record, archive_sha256: str) -> bool:
+    if record.extra.get(ADOPTED_ARCHIVE_FIELD) == archive_sha256:
+        return True
+    return bool(archive_sha256) and archive_sha256 in (_field(record, SIDECAR_FIELD), _field(record, ANNOUNCED_FIELD))
+
+
+def agreed(held: Mapping[str, str], archived: Mapping[str, str], accepted: Collection[str]) -> Mapping[str, str]:
+    """What the files must be, where what was held and what is archived list different ones.
+
+    What only one of the two lists counts. Where both list a file with different bytes, and no person said that it
+    changed since, the archive's word does: nothing in S3 is written over because a newer proof was of rotten bytes.
+
+    Args:
+        held: What the ledger and the NAS say, SHA-256 in hex by path.
+        archived: What S3 says.
+        accepted: What `accepted_since` gives of that archive.
+    """
+    return {**held, **{path: sha256 for path, sha256 in archived.items() if path not in accepted or path not in held}}
 
 
 def carried_on(record: Record | None) -> Mapping[str, Any]:

@@ -30,11 +30,12 @@ from fusion_assets.reconcile.overwrite import (
     release_broke_off,
     source_changed,
     trash_changed,
+    unknown_copies,
     unknown_differs,
     unlike_unknown,
     went_back,
 )
-from fusion_assets.reconcile.proven import known_sidecars, was_begun
+from fusion_assets.reconcile.proven import archive_was_begun, copy_was_begun, known_sidecars
 from fusion_assets.reconcile.surroundings import twins_of
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.check import check_source
@@ -106,8 +107,16 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
     backup_name = lab.config.backup_name(run_name)
     files = read_listing(lab.source, run_name).files
     others = Listing(run_name, tuple(entry for entry in files if entry.path not in may_differ))
-    begun = was_begun(lab.ledger.read().history(backup_name))
-    differs = unknown_differs(others, read_copy(lab, backup_name), read_archive(lab, backup_name), begun=begun)
+    view = lab.ledger.read()
+    history = view.history(backup_name)
+    copy, archive = unknown_copies(
+        known_sidecars(view.records.get(backup_name), last_proven(history)),
+        read_copy(lab, backup_name),
+        read_archive(lab, backup_name),
+        copy_begun=copy_was_begun(history),
+        archive_begun=archive_was_begun(history),
+    )
+    differs = unknown_differs(others, copy, archive)
     if differs and not may_differ:
         raise InvalidStudyError(differs)
     shared = [entry for entry in others.files if entry.path in proven.checksums]

@@ -13,13 +13,11 @@ from fusion_assets.reconcile.copies import Proven
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.observe import read_copy
 from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
-from fusion_assets.reconcile.proven import SIDECAR_FIELD, accepted_paths, known_sidecars
+from fusion_assets.reconcile.proven import SIDECAR_FIELD, accepted_paths
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.objects import object_key
 from fusion_assets.transfer.plan import same_file
-from fusion_assets.transfer.proof import is_archived_time
-from fusion_assets.transfer.proven import archived_sidecar, stated_sidecar
-from fusion_assets.transfer.sidecar import parse_sidecar
+from fusion_assets.transfer.proof import METADATA_MTIME, is_archived_time
 from resources.storage import Entry
 
 
@@ -46,38 +44,24 @@ def replaceable(lab: Lab, draft: Record, listing: Listing, proven: Proven) -> fr
     return said | proven.checksums.keys() & set(differing)
 
 
-def archived_checksums(lab: Lab, backup_name: str) -> Mapping[str, str]:
-    """What was proven last in both places, as far as that is not what was proven last; empty else, or if nobody knows.
-
-    Args:
-        lab: The lab.
-        backup_name: The study's name at the destinations.
-
-    Raises:
-        ResourceError: S3 cannot be asked.
-    """
-    view = lab.ledger.read()
-    known = known_sidecars(view.records.get(backup_name), last_proven(view.history(backup_name)))
-    if known.archived is None or known.archived == known.latest:
-        return {}
-    found = archived_sidecar(lab.bucket, backup_name, known.archived)
-    found = found or stated_sidecar(lab.bucket, backup_name, known.archived)
-    return parse_sidecar(found) if found is not None else {}
-
-
-def is_as_archived(lab: Lab, backup_name: str, entry: Entry) -> bool:
+def is_as_archived(lab: Lab, backup_name: str, entry: Entry, *, timeless: bool = False) -> bool:
     """Whether a file at the source looks as its object says that it looked: the size and the time.
 
     Args:
         lab: The lab.
         backup_name: The study's name at the destinations.
         entry: The file, its path relative to the study.
+        timeless: Whether the size will do for an object that bears no time, as another program's.
     """
     info = lab.bucket.head(object_key(backup_name, entry.path))
-    return info is not None and info.size == entry.size and is_archived_time(info, entry.mtime_ns)
+    if info is None or info.size != entry.size:
+        return False
+    return is_archived_time(info, entry.mtime_ns) or (timeless and METADATA_MTIME not in info.metadata)
 
 
-def taken_back(lab: Lab, backup_name: str, listing: Listing, accepted: Collection[str]) -> Mapping[str, str]:
+def taken_back(
+    lab: Lab, backup_name: str, listing: Listing, accepted: Collection[str], proven: Proven
+) -> Mapping[str, str]:
     """Of the accepted files those that are as they were archived again: they have no right to other bytes than those.
 
     Args:
@@ -85,12 +69,12 @@ def taken_back(lab: Lab, backup_name: str, listing: Listing, accepted: Collectio
         backup_name: The study's name at the destinations.
         listing: What is to be copied.
         accepted: The files a person accepted.
+        proven: What was proven last.
 
     Returns:
         What they must hash to, SHA-256 in hex by path.
     """
-    if not accepted or not (archived := archived_checksums(lab, backup_name)):
-        return {}
+    archived = proven.archive.checksums if proven.archive else {}
     back = [entry for entry in listing.files if entry.path in accepted and entry.path in archived]
     return {entry.path: archived[entry.path] for entry in back if is_as_archived(lab, backup_name, entry)}
 

@@ -21,7 +21,7 @@ from fusion_assets.reconcile.invalidity import known_invalid
 from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
 from fusion_assets.reconcile.locks import locked_backups
 from fusion_assets.reconcile.overwrite import counts_as_proven, is_proven
-from fusion_assets.reconcile.proven import was_begun
+from fusion_assets.reconcile.proven import archive_was_begun, copy_was_begun
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.standard.validate import is_study_candidate
 from resources.errors import NotFoundError, ResourceError, described
@@ -39,7 +39,8 @@ class Surroundings:
     view: LedgerView
     invalid: Mapping[str, Mapping[str, str]]
     last_proven: Mapping[str, Record]
-    begun: frozenset[str]
+    copy_begun: frozenset[str]
+    archive_begun: frozenset[str]
     by_run_name: Mapping[str, list[Record]]
     at_source: frozenset[str]
     twins: Mapping[str, list[str]]
@@ -82,7 +83,8 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         view=view,
         invalid=known_invalid(record for _, record in view.events),
         last_proven={record.backup_name: record for _, record in view.events if counts_as_proven(record)},
-        begun=frozenset(record.backup_name for _, record in view.events if was_begun([record])),
+        copy_begun=frozenset(record.backup_name for _, record in view.events if copy_was_begun([record])),
+        archive_begun=frozenset(record.backup_name for _, record in view.events if archive_was_begun([record])),
         by_run_name=by_run_name,
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source, view.records.values()),

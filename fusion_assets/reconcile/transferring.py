@@ -52,11 +52,13 @@ class Transferred:
     Attributes:
         copy_read_again: Whether a copy that nothing vouched for was read again, whole; what was not good of it was
             copied again.
+        unarchived: Why there is no complete archive, though one was asked for.
     """
 
     copy: CopyOutcome | None
     archive: ArchiveOutcome | None
     copy_read_again: bool = False
+    unarchived: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ def transfer(
         progress: Told how far it is.
 
     Returns:
-        What was moved and proven. With both, a failed archive beside a finished copy is in ``archive.error``, and the
-        ledger says ``failed_s3``; the caller reports the copy, then raises it.
+        What was moved and proven. With both, why there is no archive beside a finished copy is in ``unarchived``, and
+        the ledger says ``failed_s3``; the caller reports the copy, then raises it.
 
     Raises:
         InvalidStudyError: It is invalid, or would be written over something else.
@@ -94,7 +96,8 @@ def transfer(
         ResourceError: A place failed; the ledger says which.
     """
     backup_name = lab.config.backup_name(run_name)
-    ask_s3 = check_ledger(lab, backup_name, copying=copying)
+    away = check_ledger(lab, backup_name, copying=copying)
+    archiving_now = archiving and away is None  # were S3 to come back meanwhile, nobody had looked at what is there
     at_hand = _find(lab, run_name) if copying else None
     _refuse(lab, run_name, at_hand)
     vouched = vouches_for_copy(lab, backup_name)
@@ -103,21 +106,26 @@ def transfer(
     else:
         draft = go_on(lab, run_name, copy_proven=vouched and not copying)
     try:  # `draft` grows by what became known, so that the record of a failure takes none of it back
-        proven = find_proven(lab, backup_name, ask_s3=ask_s3, origin=at_hand.directory if at_hand else None)
+        proven = find_proven(lab, backup_name, ask_s3=away is None, origin=at_hand.directory if at_hand else None)
         may_differ = _replaceable(lab, draft, at_hand, proven)
-        draft = _begin(lab, draft, at_hand, proven)
-        read_again = not vouched and bool(proven.checksums)
+        if at_hand or proven.is_known:
+            draft = _begin(lab, draft, proven, copying=copying, archiving=archiving_now)
+        read_again = bool(proven.checksums) and not (vouched and proven.is_known)
         distrusted = frozenset[str]()
         if read_again and not proven.copy_was_read:
             distrusted = read_copy_again(lab, backup_name, proven, at_hand.listing if at_hand else None, may_differ)
-        if read_again and not copying:
+        if at_hand is None and not proven.is_known:  # now that the copy was found to be just that
+            draft = _begin(lab, draft, proven, copying=copying, archiving=archiving_now)
+        if at_hand is None and read_again:
             put_back_sidecar(lab, backup_name, proven)
             draft = with_copy_read(draft, proven.sha256)
         copy: CopyOutcome | None = None
         archive: ArchiveOutcome | None
         if at_hand:
             study = _to_copy(lab, backup_name, at_hand, proven, may_differ=may_differ, distrusted=distrusted)
-            copy, archive = _copy(lab, draft, study, proven, archiving=archiving, options=options, progress=progress)
+            copy, archive = _copy(
+                lab, draft, study, proven, archiving=archiving_now, options=options, progress=progress
+            )
         else:
             archive = _archive(lab, backup_name, proven, options, progress)
     except (TransferError, ResourceError) as error:
@@ -125,11 +133,12 @@ def transfer(
         append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
         raise
     after = with_proofs(draft, copy, archive, copy_read=read_again)
-    if archive and archive.error:
-        append_failure(lab, after, Status.FAILED_S3, archive.error)
+    unarchived = archive.error if archive else away if archiving else None
+    if unarchived:
+        append_failure(lab, after, Status.FAILED_S3, unarchived)
     elif not says_complete(lab, after):
         append_once(lab, after)
-    return Transferred(copy, archive, read_again)
+    return Transferred(copy, archive, read_again, unarchived)
 
 
 def _find(lab: Lab, run_name: str) -> _AtHand:
@@ -159,12 +168,12 @@ def _replaceable(lab: Lab, draft: Record, at_hand: _AtHand | None, proven: Prove
     return may_differ
 
 
-def _begin(lab: Lab, draft: Record, at_hand: _AtHand | None, proven: Proven) -> Record:
+def _begin(lab: Lab, draft: Record, proven: Proven, *, copying: bool, archiving: bool) -> Record:
     """Tell the ledger that work begins, and what the study is held to; returns what it was told."""
-    if at_hand and not proven.is_known:
+    if not proven.is_known:
         put_back_sidecar(lab, draft.backup_name, proven)
-        draft = adopted(draft, proven.sha256)
-    draft = begun(draft)
+        draft = adopted(draft, proven.sha256, proven.archive_sha256)
+    draft = begun(draft, copying=copying, archiving=archiving)
     if not says_complete(lab, draft):
         append_once(lab, draft)
     return draft
@@ -179,7 +188,7 @@ def _to_copy(
     may_differ: frozenset[str],
     distrusted: frozenset[str],
 ) -> Study:
-    back = taken_back(lab, backup_name, at_hand.listing, may_differ)
+    back = taken_back(lab, backup_name, at_hand.listing, may_differ, proven)
     return Study(
         at_hand.directory,
         backup_name,
@@ -227,5 +236,5 @@ def refuse_unarchived(done: Transferred) -> None:
         TransferError: The archive failed.
         ResourceError: S3 failed.
     """
-    if done.archive and done.archive.error:
-        raise done.archive.error
+    if done.unarchived:
+        raise done.unarchived

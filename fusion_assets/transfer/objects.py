@@ -35,6 +35,22 @@ def part_size_of(info: ObjectInfo) -> int | None:
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
+def hash_object(bucket: S3Bucket, key: str) -> str:
+    """The SHA-256 in hex of an object's bytes, as they come over the network.
+
+    Args:
+        bucket: Where.
+        key: The object.
+
+    Raises:
+        ArchivedObjectError: It is in cold storage.
+    """
+    digest = hashlib.sha256()
+    for chunk in bucket.read(key):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def download_proves(bucket: S3Bucket, key: str, sha256: str) -> bool:
     """Whether an object's bytes, as they come over the network, have this SHA-256.
 
@@ -46,13 +62,10 @@ def download_proves(bucket: S3Bucket, key: str, sha256: str) -> bool:
     Returns:
         False also for one in cold storage: what cannot be read now is not proven, and is uploaded again.
     """
-    digest = hashlib.sha256()
     try:
-        for chunk in bucket.read(key):
-            digest.update(chunk)
+        return hash_object(bucket, key) == sha256
     except ArchivedObjectError:
         return False
-    return digest.hexdigest() == sha256
 
 
 def recognised_composites(

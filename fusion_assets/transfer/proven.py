@@ -75,7 +75,7 @@ def stated_sidecar(bucket: S3Bucket, backup_name: str, sha256: str) -> bytes | N
 
 
 def stated_checksums(bucket: S3Bucket, backup_name: str) -> dict[str, str]:
-    """What S3 states of a study's objects: SHA-256 in hex by path, empty for one of which it states none.
+    """What S3 states of a study's objects: SHA-256 in hex by path; those of which it states none are left out.
 
     Args:
         bucket: Where the objects are.
@@ -88,8 +88,9 @@ def stated_checksums(bucket: S3Bucket, backup_name: str) -> dict[str, str]:
 
     def ask(path: str, buffer: memoryview) -> None:  # noqa: ARG001 - nothing to read
         info = bucket.head(object_key(backup_name, path))
-        if info:
-            stated[path] = info.sha256.hex() if info.sha256 else info.metadata.get(METADATA_SHA256, "")
+        sha256 = info.sha256.hex() if info and info.sha256 else info.metadata.get(METADATA_SHA256) if info else None
+        if sha256:
+            stated[path] = sha256
 
     read_side_by_side("ask", (path for path in list_objects(bucket, backup_name) if path != SIDECAR_NAME), ask)
     return stated

@@ -1,0 +1,122 @@
+"""What S3 says that the files of a study are, wherever that is not what the ledger and the NAS say.
+
+A finished archive says it by its sidecar. Objects under the name of a study that no run of ours ever uploaded say it,
+too, each for itself: of another program, or of ours before ledger and sidecar were lost.
+
+What belongs here: asking S3, and reading what it has. What does not: whose word counts (`copies`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusion_assets.standard.listing import SIDECAR_NAME
+from fusion_assets.transfer.errors import CorruptCopyError, name_some
+from fusion_assets.transfer.objects import hash_object, list_objects, object_key
+from fusion_assets.transfer.proven import is_sidecar, stated_checksums
+from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar
+from resources.s3_errors import ArchivedObjectError
+
+if TYPE_CHECKING:
+    from resources.s3 import S3Bucket
+    from resources.s3_objects import ObjectInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What S3 has of a study.
+
+    Attributes:
+        sha256: Of its sidecar, in hex; empty for objects that have none.
+        checksums: What they must be, SHA-256 in hex by path.
+    """
+
+    sha256: str
+    checksums: Mapping[str, str]
+
+
+def find_archive(bucket: S3Bucket, backup_name: str, held: bytes, *, begun: bool) -> Archive | None:
+    """What S3 has of a study, unless it says just what `held` says; None then, and where it has nothing that counts.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+        held: The sidecar that was found elsewhere; empty for none.
+        begun: Whether a run of ours began to upload objects of it: those of no finished archive may be half of it.
+
+    Raises:
+        CorruptCopyError: Something is there, and nobody can say what it is.
+        ResourceError: S3 cannot be asked: unknown, not missing.
+    """
+    info = bucket.head(object_key(backup_name, SIDECAR_NAME))
+    found = _finished(bucket, backup_name, held, info) if info else None
+    if begun:
+        return found
+    listed = found.checksums if found else listed_in(held) if info else {}
+    others = _unlisted(bucket, backup_name, listed)
+    return Archive(found.sha256 if found else "", {**others, **listed}) if others else found
+
+
+def _finished(bucket: S3Bucket, backup_name: str, held: bytes, info: ObjectInfo) -> Archive | None:
+    """A finished archive, by its sidecar; where that is in cold storage, or damaged, by what S3 states of the rest."""
+    stated = info.sha256.hex() if info.sha256 else None
+    if stated and is_sidecar(held, stated):
+        return None
+    if (sidecar := _read(bucket, object_key(backup_name, SIDECAR_NAME))) and (listed := listed_in(sidecar)):
+        return None if sidecar == held else Archive(hashlib.sha256(sidecar).hexdigest(), listed)
+    checksums = stated_checksums(bucket, backup_name)
+    if stated and is_sidecar(format_sidecar(checksums), stated):
+        return Archive(stated, checksums)
+    if _agree(checksums, listed_in(held), list_objects(bucket, backup_name)):
+        return None
+    raise CorruptCopyError(
+        f"{bucket.object_uri(f'{backup_name}/{SIDECAR_NAME}')} is the mark of a finished archive that the ledger does "
+        "not know, and it cannot be read; nothing is overwritten | hint: bring a good version of it back (or the "
+        "ledger, by `fusion manifest restore`), or if the copy on the NAS is the right one, remove that object; then "
+        "`fusion apply`"
+    )
+
+
+def _agree(stated: Mapping[str, str], held: Mapping[str, str], objects: Collection[str]) -> bool:
+    """Whether the objects are known to be what is held, every one of them: then the sidecar alone is damaged."""
+    return bool(stated) and set(objects) <= {*stated, SIDECAR_NAME} and stated.items() <= held.items()
+
+
+def _unlisted(bucket: S3Bucket, backup_name: str, listed: Mapping[str, str]) -> Mapping[str, str]:
+    """What the objects are that no sidecar lists; those of which S3 states nothing are read."""
+    paths = [path for path in list_objects(bucket, backup_name) if path not in listed and path != SIDECAR_NAME]
+    if not paths:
+        return {}
+    stated = stated_checksums(bucket, backup_name)
+    try:
+        return {path: stated.get(path) or hash_object(bucket, object_key(backup_name, path)) for path in paths}
+    except ArchivedObjectError as error:
+        unstated = [path for path in paths if path not in stated]
+        raise CorruptCopyError(
+            f"{bucket.object_uri(backup_name)}: there are objects that the ledger does not know, and of some S3 states "
+            f"no checksum, and they are in cold storage: {name_some(unstated)}; nothing is overwritten | hint: restore "
+            "them, so that they can be read, or rename the study"
+        ) from error
+
+
+def _read(bucket: S3Bucket, key: str) -> bytes | None:
+    """A small object; None where it is in cold storage, or gone."""
+    try:
+        return bucket.get_bytes(key)
+    except ArchivedObjectError:
+        return None
+
+
+def listed_in(sidecar: bytes) -> Mapping[str, str]:
+    """What a sidecar lists; empty for one that cannot be read.
+
+    Args:
+        sidecar: Its bytes.
+    """
+    try:
+        return parse_sidecar(sidecar)
+    except SidecarError:
+        return {}
