@@ -20,7 +20,7 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.proven import ADOPTED_FIELD, SIDECAR_FIELD, KnownSidecars, accepted
-from fusion_assets.standard.listing import Listing
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
 from resources.storage import Entry
@@ -279,6 +279,20 @@ def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
         "there is a copy or an archive of this name that the ledger does not know: of another study or program, or the "
         f"ledger was lost; and {what}; nothing of it is overwritten | hint: rename the study; if the ledger was lost, "
         f"`fusion manifest restore`; if files were damaged, put good ones back with their times{accept}"
+    )
+
+
+def unlike_archive(what: str, run_name: str) -> str:
+    """Why a study is not copied while S3 says something else than the ledger, and the ways out.
+
+    Args:
+        what: How the source differs.
+        run_name: The study.
+    """
+    return (
+        f"S3 says something else of {run_name} than the ledger and the NAS do, and of the source {what}; nothing is "
+        "overwritten | hint: put the files that S3 has at the source, with their times; or if those on the NAS are the "
+        f"right ones, remove {SIDECAR_NAME} of this study from S3; then `fusion apply`"
     )
 
 

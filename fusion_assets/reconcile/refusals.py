@@ -32,6 +32,7 @@ from fusion_assets.reconcile.overwrite import (
     trash_changed,
     unknown_copies,
     unknown_differs,
+    unlike_archive,
     unlike_unknown,
     went_back,
 )
@@ -109,8 +110,9 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
     others = Listing(run_name, tuple(entry for entry in files if entry.path not in may_differ))
     view = lab.ledger.read()
     history = view.history(backup_name)
+    known = known_sidecars(view.records.get(backup_name), last_proven(history))
     copy, archive = unknown_copies(
-        known_sidecars(view.records.get(backup_name), last_proven(history)),
+        known,
         read_copy(lab, backup_name),
         read_archive(lab, backup_name),
         copy_begun=copy_was_begun(history),
@@ -123,7 +125,8 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
     if problems := check_source(lab.source, run_name, shared, proven.checksums):
         paths = [problem.path for problem in problems]
         what = f"these files have other bytes: {name_some(paths)}"
-        raise RottenSourceError(unlike_unknown(what, run_name, acceptable=False), paths=paths)
+        why = unlike_archive(what, run_name) if known else unlike_unknown(what, run_name, acceptable=False)
+        raise RottenSourceError(why, paths=paths)
 
 
 def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:

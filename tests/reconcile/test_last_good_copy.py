@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.config import load_config
-from fusion_assets.manifest.record import Record
+from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.errors import InvalidStudyError
@@ -23,6 +23,7 @@ from fusion_assets.reconcile.plan import SOURCE_CHANGED, Step, Verdict
 from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from resources.errors import NotMountedError, UnavailableError
+from resources.s3_objects import ObjectInfo
 from tests.reconcile.memory_lab import RAW, STUDY, MemoryLab, carry_out, flip_bit
 from tests.transfer.lab import TINY
 from tests.transfer.memory_bucket import Stored
@@ -94,6 +95,99 @@ def test_a_place_that_failed_while_unknown_copies_were_compared_does_not_make_th
         carry_out(opened, ARCHIVING)
     assert "does not know" in str(lab.apply())
     assert lab.places(FILE, rotten_beside_old_copies) == {"nas", "s3"}
+
+
+@pytest.fixture
+def unstated(lab: MemoryLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 states a checksum only of what was uploaded with one, as AWS does: not of another program's objects."""
+    head = lab.bucket.head
+
+    def without(key: str) -> ObjectInfo | None:
+        info = head(key)
+        return replace(info, sha256=None) if info and not info.metadata and not key.startswith("_manifest/") else info
+
+    monkeypatch.setattr(lab.bucket, "head", without)
+
+
+def _copies_of_another_program(lab: MemoryLab, *, nas: bool = True) -> None:
+    shutil.copytree(lab.study, lab.copy)
+    for file in lab.copy.rglob("*"):
+        if file.is_file():
+            lab.bucket.objects[f"{STUDY}/{file.relative_to(lab.copy).as_posix()}"] = Stored(file.read_bytes(), {})
+    if not nas:
+        shutil.rmtree(lab.copy)
+
+
+@pytest.mark.parametrize("nas", [True, False])
+def test_objects_of_which_s3_states_no_checksum_are_read_before_they_are_taken_over(
+    lab: MemoryLab, unstated: None, *, nas: bool
+) -> None:
+    _copies_of_another_program(lab, nas=nas)
+    good = bytes_of(lab)
+    flip_bit(lab.study / FILE)
+    assert "other bytes: " in str(lab.apply())
+    assert "s3" in lab.places(FILE, good)
+    flip_back(lab.study / FILE, good)
+    lab.write(OTHER, b"right new bytes" * 30)
+    _accept(lab)
+    assert lab.apply() is None
+    assert lab.places(OTHER, bytes_of(lab, OTHER)) == lab.places(FILE, good) == {"source", "nas", "s3"}
+
+
+def flip_back(file: Path, good: bytes) -> None:
+    status = file.stat()
+    file.write_bytes(good)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_accepting_a_change_accepts_no_rot_of_what_only_another_programs_objects_show(
+    lab: MemoryLab, unstated: None
+) -> None:
+    _copies_of_another_program(lab, nas=False)
+    good = bytes_of(lab)
+    flip_bit(lab.study / FILE)
+    lab.write(OTHER, b"right new bytes" * 30)
+    _accept(lab)
+    assert "has not the bytes that were proven" in str(lab.apply())
+    assert lab.places(FILE, good) == {"s3"}
+
+
+@pytest.mark.parametrize("at_source", [True, False])
+def test_an_archive_step_that_fails_on_unknown_copies_does_not_make_them_ours(
+    lab: MemoryLab, *, at_source: bool
+) -> None:
+    _copies_of_another_program(lab)
+    rotten, changed = bytes_of(lab), bytes_of(lab, OTHER)
+    flip_bit(lab.copy / f"{RAW}/raw2.bin")
+    if not at_source:
+        lab.study.rename(lab.root / "away")
+    assert "are not good" in str(lab.run(Step.S3_ARCHIVE))
+    if not at_source:
+        (lab.root / "away").rename(lab.study)
+    flip_bit(lab.study / FILE)
+    lab.write(OTHER, b"what ransomware left" * 20)
+    lab.apply()
+    assert lab.places(FILE, rotten) == lab.places(OTHER, changed) == {"nas", "s3"}
+
+
+def test_objects_that_nobody_looked_at_while_s3_was_away_are_not_overwritten_when_it_is_back(lab: MemoryLab) -> None:
+    _copies_of_another_program(lab, nas=False)
+    (lab.nas / "_manifest").mkdir()
+    rotten, changed = bytes_of(lab), bytes_of(lab, OTHER)
+    flip_bit(lab.study / FILE)
+    lab.write(OTHER, b"what ransomware left" * 20)
+    opened = lab.opened()
+    lab.bucket.break_down()
+    with pytest.raises(UnavailableError):
+        carry_out(opened, ARCHIVING)
+    lab.apply()
+    assert lab.places(FILE, rotten) == lab.places(OTHER, changed) == {"s3"}
+    plan = lab.plan(lab.opened())
+    assert plan is not None
+    assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
+    _accept(lab)
+    assert "has not the bytes that were proven" in str(lab.apply())
+    assert lab.places(FILE, rotten) == {"s3"}
 
 
 # The ledger was lost, with its mirror.
@@ -178,7 +272,7 @@ def test_an_object_of_a_newer_archive_is_not_overwritten_when_nas_and_ledger_wer
     rolled_back_ledger()
     _roll_back(archived, snapshot)
     flip_bit(archived.study / NEW)
-    assert "does not know" in str(archived.apply())
+    assert "S3 says something else" in str(archived.apply())
     assert archived.places(NEW, good) == {"s3"}
     archived.write(NEW, good)
     assert archived.apply() is None
@@ -224,6 +318,96 @@ def test_a_ledger_that_was_rolled_back_and_grew_since_does_not_pass_for_whole(ar
         archived.plan(archived.opened())
     assert "manifest restore" in str(archived.apply())
     assert "s3" in archived.places(NEW, good)
+
+
+def test_a_newer_proof_of_rotten_bytes_does_not_overwrite_what_was_archived(archived: MemoryLab) -> None:
+    """The NAS was rolled back with its ledger, a copy made while S3 was away, then the ledger restored as told."""
+    snapshot = archived.root / "snapshot"
+    shutil.copytree(archived.nas, snapshot)
+    archived.write(NEW, b"one more frame" * 30)
+    assert archived.apply() is None
+    good = bytes_of(archived, NEW)
+    shutil.rmtree(archived.nas)
+    shutil.copytree(snapshot, archived.nas)
+    flip_bit(archived.study / NEW)
+    opened = archived.opened()
+    archived.bucket.break_down()
+    with pytest.raises(UnavailableError):
+        carry_out(opened, (Step.TRUENAS_COPY, Step.S3_ARCHIVE))
+    archived.bucket.before = lambda _method, _key: None
+    archived.opened().ledger.restore_from_mirror()
+    assert "S3 says something else" in str(archived.apply())
+    assert archived.places(NEW, good) == {"s3"}
+    flip_back(archived.study / NEW, good)
+    assert "not those that were proven" in str(archived.apply())  # of the NAS; the next run copies it again
+    assert archived.apply() is None
+    assert archived.places(NEW, good) == {"source", "nas", "s3"}
+
+
+# S3 went back to what it was, or its sidecar there was damaged.
+
+
+@pytest.fixture
+def archived_twice(archived: MemoryLab) -> dict[str, Stored]:
+    """Of two files the first state is known, too; gives the objects of the first archive."""
+    first = {key: each for key, each in archived.bucket.objects.items() if key.startswith(f"{STUDY}/")}
+    for path in (FILE, OTHER):
+        archived.write(path, b"a newer state" * 30)
+    _accept(archived)
+    assert archived.apply() is None
+    return first
+
+
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("damage", ["garbage", "an older sidecar", "all of it older"])
+def test_an_archive_that_went_back_is_brought_up_to_date_from_the_copy(
+    archived: MemoryLab, archived_twice: dict[str, Stored], damage: str, *, released: bool
+) -> None:
+    key, newer = f"{STUDY}/{SIDECAR_NAME}", bytes_of(archived)
+    if released:
+        archived.write_config(delete_source=True)
+        assert archived.apply() is None
+    if damage == "garbage":
+        archived.alter_object(key)
+    elif damage == "an older sidecar":
+        archived.bucket.objects[key] = archived_twice[key]
+    else:
+        archived.bucket.objects.update(archived_twice)
+    assert archived.run(Step.S3_ARCHIVE, Step.MANIFEST_ENTRY) is None
+    assert archived.places(FILE, newer) >= {"nas", "s3"}
+    assert archived.bucket.objects[key].data == archived.sidecar.read_bytes()
+
+
+def test_a_change_accepted_while_the_archive_had_gone_back_is_proven_before_it_is_called_complete(
+    archived: MemoryLab, archived_twice: dict[str, Stored]
+) -> None:
+    newer = bytes_of(archived)
+    archived.bucket.objects.update(archived_twice)
+    archived.write(OTHER, b"a mistake, put right" * 30)
+    _accept(archived)
+    assert archived.apply() is None
+    assert record(archived).status is Status.COMPLETE
+    assert archived.places(FILE, newer) == {"source", "nas", "s3"}
+    assert archived.places(OTHER, bytes_of(archived, OTHER)) == {"source", "nas", "s3"}
+
+
+def test_an_unknown_archive_that_was_accepted_is_not_called_complete_before_its_copy_was_read(
+    archived: MemoryLab, rolled_back_ledger: Callable[[], None]
+) -> None:
+    """The ledger says complete, of the copy on the NAS; S3 has a newer one, and the source a third state."""
+    snapshot = archived.root / "snapshot"
+    shutil.copytree(archived.copy, snapshot)
+    archived.write(FILE, b"a newer state" * 30)
+    _accept(archived)
+    assert archived.apply() is None
+    rolled_back_ledger()
+    _roll_back(archived, snapshot)
+    archived.write(OTHER, b"right new bytes" * 30)
+    _accept(archived)
+    assert record(archived).status is Status.IN_PROGRESS
+    assert archived.apply() is None
+    for path in (FILE, OTHER):
+        assert archived.places(path, bytes_of(archived, path)) == {"source", "nas", "s3"}
 
 
 @pytest.mark.parametrize("states_checksums", [True, False])
