@@ -30,6 +30,7 @@ _STREAMING = 1 << 20  # a read this long is a copy passing through, not a look a
 _DIRECT = getattr(os, "O_DIRECT", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_DO_NOT_WAIT = getattr(os, "O_NONBLOCK", 0)
 _POSITIONAL = hasattr(os, "preadv")  # not on Windows: there a lock joins the seek and the transfer
 _drop_cache = getattr(os, "posix_fadvise", None)
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -86,7 +87,10 @@ def created(full: str, flags: int) -> Iterator[int]:
 
 def read_cached(full: str) -> bytes:
     """The whole of a small file, from wherever the system has it; two calls for a file that does not change."""
-    descriptor = os.open(full, READ_FLAGS)
+    try:
+        descriptor = os.open(full, READ_FLAGS | _DO_NOT_WAIT)  # a pipe in its place is empty, and holds up nobody
+    except BlockingIOError:
+        descriptor = os.open(full, READ_FLAGS)  # a file server on this machine is about to give up its lease on it
     try:
         size = os.fstat(descriptor).st_size
         pieces = [os.read(descriptor, size + 1)]

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from fusion_assets.reconcile.copies import Proven, find_proven, put_back_sidecar
-from fusion_assets.reconcile.entries import adopted, append, begin
+from fusion_assets.reconcile.copies import Proven, find_proven
+from fusion_assets.reconcile.entries import append, begin
 from fusion_assets.reconcile.errors import LedgerError
 from fusion_assets.reconcile.lab import Lab, check_truenas
 from fusion_assets.reconcile.observe import read_copy
@@ -55,11 +55,8 @@ def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
         ACCEPTED_PATHS_FIELD: _changed_to_the_eye(lab, backup_name, listing, proven),
         ACCEPTED_OVER_FIELD: proven.sha256,
     }
-    if not proven.is_known:
-        put_back_sidecar(lab, backup_name, proven)
-        # Nothing that was called proven before was proven to be this.
-        record = adopted(begin(lab, run_name, listing), proven.sha256, proven.archive_sha256)
-    assert record is not None  # the ledger vouches for what was proven
+    # No word of what it is held to: copies that the ledger does not know are compared first, file by file.
+    record = record or begin(lab, run_name, listing)
     append(lab, replace(record, extra={**record.extra, **said}))
 
 

@@ -21,8 +21,9 @@ from fusion_assets.reconcile.lab import (
     check_copies_there,
     check_truenas,
 )
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
+from fusion_assets.reconcile.overwrite import last_proven
 from fusion_assets.reconcile.proven import (
+    FINGERPRINT_FIELD,
     KnownSidecars,
     accepted_over,
     accepted_since,
@@ -34,7 +35,7 @@ from fusion_assets.reconcile.proven import (
 )
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_copy
-from fusion_assets.transfer.errors import CorruptCopyError
+from fusion_assets.transfer.errors import CorruptCopyError, name_some
 from fusion_assets.transfer.objects import list_objects
 from fusion_assets.transfer.proven import (
     archived_sidecar,
@@ -151,7 +152,7 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
     present = _read_sidecar(lab, backup_name)
     if not known:
         return _unknown(lab, backup_name, present, history, ask_s3=ask_s3)
-    found, begun = _named(lab, backup_name, known, present), archive_was_begun(history)
+    found, begun = _named(lab, backup_name, known, present), archive_was_begun(history, _archive_uri(lab, backup_name))
     archive = find_archive(lab.bucket, backup_name, found or b"", begun=begun) if ask_s3 else None
     if found is not None:
         proven = _proven(found)
@@ -159,12 +160,31 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
         proven = Proven()  # a finished archive, newer than the ledger, tells
     else:
         proven = _reconstructed(lab, backup_name, known, record, origin)
-    if archive is None or not archive.checksums or archive.sha256 == proven.sha256:
+    if archive and archive.checksums and archive.sha256 != proven.sha256:
+        checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
+        differs = checksums != proven.checksums
+        proven = _unvouched(checksums, proven.held, archive) if differs else replace(proven, archive=archive)
+    if known.include(present or b"") or copy_was_begun(history, lab.truenas.location(backup_name)):
         return proven
-    checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
-    if checksums == proven.checksums:
-        return replace(proven, archive=archive)
-    return _unvouched(checksums, proven.held, archive)
+    return _beside(lab, backup_name, proven)
+
+
+def _archive_uri(lab: Lab, backup_name: str) -> str:
+    return lab.bucket.object_uri(backup_name)
+
+
+def _beside(lab: Lab, backup_name: str, proven: Proven) -> Proven:
+    """What was proven, and what lies on a NAS on which no run of ours ever wrote this study: the lab has a new one."""
+    there = read_checksums(lab.truenas, backup_name)
+    if other := [path for path, sha256 in there.items() if proven.checksums.get(path, sha256) != sha256]:
+        raise CorruptCopyError(
+            f"{lab.truenas.location(backup_name)}: files lie there that no run of this program wrote, and they are "
+            f"others than those that were archived: {name_some(other)}; nothing is overwritten | hint: move that "
+            "directory away, or rename the study",
+            paths=other,
+        )
+    checksums = agreed(there, proven.checksums, ())
+    return proven if checksums == proven.checksums else _unvouched(checksums, proven.held, proven.archive)
 
 
 def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | None) -> bytes | None:
@@ -226,10 +246,10 @@ def _unknown(lab: Lab, backup_name: str, present: bytes | None, history: Sequenc
     another study's, or that of another program, or the ledger was lost: then it counts as it is, finished or not. A
     sidecar that cannot be read, or lists nothing, finishes nothing.
     """
-    begun = archive_was_begun(history)
+    begun = archive_was_begun(history, _archive_uri(lab, backup_name))
     archive = find_archive(lab.bucket, backup_name, present or b"", begun=begun) if ask_s3 else None
     held = listed_in(present or b"")
-    if not copy_was_begun(history):
+    if not copy_was_begun(history, lab.truenas.location(backup_name)):
         held = held or read_checksums(lab.truenas, backup_name)
     checksums = agreed(held, archive.checksums if archive else {}, ())
     return _unvouched(checksums, held, archive) if checksums else Proven()

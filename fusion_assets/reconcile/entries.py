@@ -22,7 +22,7 @@ from fusion_assets.reconcile.lab import (
     check_truenas,
     create_ledger,
 )
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD
+from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD
 from fusion_assets.reconcile.proven import (
     ACCEPTED_FIELDS,
     ADOPTED_ARCHIVE_FIELD,
@@ -30,7 +30,10 @@ from fusion_assets.reconcile.proven import (
     ANNOUNCED_FIELD,
     ARCHIVE_BEGUN_FIELD,
     COPY_BEGUN_FIELD,
+    COPY_FINGERPRINT_FIELD,
+    COPY_OF_FIELD,
     COPY_READ_FIELD,
+    FINGERPRINT_FIELD,
     SIDECAR_FIELD,
     accepted,
     carried_on,
@@ -189,7 +192,7 @@ def with_copy_read(draft: Record, sidecar_sha256: str) -> Record:
         sidecar_sha256: Of the sidecar that says so.
     """
     extra = {name: value for name, value in draft.extra.items() if name not in (ANNOUNCED_FIELD, COPY_READ_FIELD)}
-    return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, SIDECAR_FIELD: sidecar_sha256})
+    return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, **_of(draft, sidecar_sha256)})
 
 
 def adopted(draft: Record, sidecar_sha256: str, archive_sha256: str | None) -> Record:
@@ -200,8 +203,14 @@ def adopted(draft: Record, sidecar_sha256: str, archive_sha256: str | None) -> R
         sidecar_sha256: Of the sidecar that says so.
         archive_sha256: Of the one that S3 has, empty if there are objects without; None if S3 says nothing else.
     """
-    extra = {**draft.extra, SIDECAR_FIELD: sidecar_sha256, ADOPTED_FIELD: datetime.now(UTC).isoformat()}
+    extra = {**draft.extra, **_of(draft, sidecar_sha256), ADOPTED_FIELD: datetime.now(UTC).isoformat()}
     return replace(draft, extra=extra if archive_sha256 is None else {**extra, ADOPTED_ARCHIVE_FIELD: archive_sha256})
+
+
+def _of(draft: Record, sidecar_sha256: str) -> dict[str, object]:
+    """Which copies these are, and of what."""
+    of = {SIDECAR_FIELD: sidecar_sha256, COPY_OF_FIELD: draft.run_name}
+    return {**of, COPY_FINGERPRINT_FIELD: draft.extra.get(FINGERPRINT_FIELD)}
 
 
 def begun(draft: Record, *, copying: bool, archiving: bool) -> Record:
@@ -255,7 +264,7 @@ def with_proofs(
         total_bytes=outcome.total_bytes,
         truenas_verified_at=now if copy else draft.truenas_verified_at,
         s3_verified_at=now if archived else None,
-        extra={**extra, SIDECAR_FIELD: outcome.sidecar_sha256},
+        extra={**extra, **_of(draft, outcome.sidecar_sha256)},
     )
 
 

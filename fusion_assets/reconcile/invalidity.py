@@ -16,7 +16,7 @@ from typing import Any
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.errors import InvalidStudyError
 from fusion_assets.reconcile.lab import Lab, is_at_source
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing

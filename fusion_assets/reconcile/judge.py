@@ -13,7 +13,6 @@ from fusion_assets.reconcile.idle import judge_idle
 from fusion_assets.reconcile.invalidity import is_structure
 from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD, TRASH
 from fusion_assets.reconcile.overwrite import (
-    FINGERPRINT_FIELD,
     RELEASE_BEGUN_FIELD,
     archived_elsewhere,
     as_known,
@@ -46,7 +45,7 @@ from fusion_assets.reconcile.plan import (
     UNARCHIVED,
     ObservedStudy,
 )
-from fusion_assets.reconcile.proven import SIDECAR_FIELD, accepted, known_sidecars
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SIDECAR_FIELD, accepted, known_sidecars
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
@@ -68,9 +67,8 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         Name.UNLOCKED: _unlocked(facts.lock),
         Name.IDLE: _idle(facts.source, backup, now),
         Name.VALIDATED: _validated(facts, record),
-        Name.ON_TRUENAS: _on_truenas(facts.copy, at_hand, record)
-        if facts.copy
-        else _not_copied(source, at_hand, record),
+        Name.ON_TRUENAS: (_not_compared(facts, record) if source else None)
+        or (_on_truenas(facts.copy, at_hand, record) if facts.copy else _not_copied(source, at_hand, record)),
         Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand, at_source=source is not None),
         Name.RECORDED: _recorded(facts, source),
         Name.SOURCE_RELEASED: _source_released(facts, record),
@@ -153,14 +151,17 @@ def _invalid(said: str, source: SourceFacts) -> Condition | None:
 
 
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
-    proven, copy = proven_otherwise(facts.last_proven, record, source.observation.fingerprint), facts.copy
+    copy = facts.copy
+    seen = copy if isinstance(copy, CopyFacts) else None
+    known = known_sidecars(record, facts.last_proven)
+    if back := went_back(facts.last_proven, record, source.listing, seen, known):
+        return false(SOURCE_CHANGED, back)
+    proven = proven_otherwise(facts.last_proven, record, source.observation.fingerprint)
     if proven is None:
-        seen = copy if isinstance(copy, CopyFacts) else None
-        back = went_back(facts.last_proven, record, source.listing, seen, known_sidecars(record, facts.last_proven))
-        return false(SOURCE_CHANGED, back) if back else _unlike_unknown(facts, source, record)
+        return _unlike_unknown(facts, source, record)
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
-    seen = as_known(copy if isinstance(copy, CopyFacts) else None, known_sidecars(record, proven))
+    seen = as_known(seen, known)
     if another := is_another(proven, source.listing, seen):
         return false(NAME_TAKEN, another)
     archive = facts.archive if isinstance(facts.archive, ArchiveFacts) else None
@@ -172,15 +173,28 @@ def _unlike_unknown(facts: StudyFacts, source: SourceFacts, record: Record | Non
     """That a copy lies under its name which the ledger does not know, and that does not look like this study."""
     if accepted(record, source.observation.fingerprint):
         return None
-    copy, archive = unknown_copies(
+    copy, archive = _unknown_copies(facts, record)
+    differs = unknown_differs(source.listing, copy, archive)
+    return false(SOURCE_CHANGED, differs) if differs else None
+
+
+def _unknown_copies(facts: StudyFacts, record: Record | None) -> tuple[CopyFacts | None, ArchiveFacts | None]:
+    return unknown_copies(
         known_sidecars(record, facts.last_proven),
         facts.copy if isinstance(facts.copy, CopyFacts) else None,
         facts.archive if isinstance(facts.archive, ArchiveFacts) else None,
         copy_begun=facts.copy_begun,
         archive_begun=facts.archive_begun,
     )
-    differs = unknown_differs(source.listing, copy, archive)
-    return false(SOURCE_CHANGED, differs) if differs else None
+
+
+def _not_compared(facts: StudyFacts, record: Record | None) -> Condition | None:
+    """That the copy on the NAS is ours, but was made while nobody could see what S3 has."""
+    if not known_sidecars(record, facts.last_proven) or not (archive := _unknown_copies(facts, record)[1]):
+        return None
+    if not archive.sizes:
+        return None
+    return false("NotCompared", "S3 has objects of it that no run of this program uploaded; it is compared with them")
 
 
 def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, record: Record | None) -> Condition:

@@ -19,14 +19,19 @@ from datetime import UTC, datetime
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.proven import ADOPTED_FIELD, SIDECAR_FIELD, KnownSidecars, accepted
+from fusion_assets.reconcile.proven import (
+    ADOPTED_FIELD,
+    FINGERPRINT_FIELD,
+    KnownSidecars,
+    accepted,
+    copy_of,
+    is_renamed,
+)
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
 from resources.storage import Entry
 
-# A field the ledger carries beyond the fixed ones: how the source looked when it was hashed.
-FINGERPRINT_FIELD = "fingerprint"
 # Written when a source is in the trash, before its first file is removed: if it is gone later, a run of ours did that.
 RELEASE_BEGUN_FIELD = "release_begun_at"
 
@@ -66,6 +71,8 @@ def name_taken(
         in_trash: Whether a study of that name is in the trash, too: half deleted, its only copies may be the archived.
         broke_off: What `release_broke_off` says: then it is the archived one.
     """
+    if record and (owner := copy_of(record)) not in ("", run_name) and not is_renamed(record, fingerprint):
+        return f"{owner} is archived under this name | hint: give {run_name} another name or alias"
     if record and record.extra.get(FINGERPRINT_FIELD) == fingerprint:
         return None
     if in_trash:
@@ -80,8 +87,6 @@ def name_taken(
             f"a study of this name was archived and released {spoken(record.source_deleted_at)}, and this is another"
             " | hint: rename it; the archived one is never overwritten"
         )
-    if record.run_name != run_name and (record.status is Status.COMPLETE or SIDECAR_FIELD in record.extra):
-        return f"{record.run_name} is archived under this name | hint: give {run_name} another name or alias"
     return None
 
 
@@ -302,7 +307,7 @@ def went_back(
     """Why a source that is as it was archived must not be copied over a newer copy; None if there is none.
 
     What changed was accepted and copied while S3 was away, and then the source went back: a person took it back, or its
-    disk was rolled back. Nobody else can say which.
+    disk was rolled back. Nobody else can say which. It may have gained files since.
 
     Args:
         proven: What `last_proven` gives of it; None if it never was proven.
@@ -311,10 +316,12 @@ def went_back(
         copy: Its copy on the NAS; None when there is none.
         known: The sidecars the ledger vouches for.
     """
-    fingerprint = listing.fingerprint()
-    if proven is None or proven.extra.get(FINGERPRINT_FIELD) != fingerprint or accepted(record, fingerprint):
+    if proven is None or accepted(record, listing.fingerprint()):
         return None
     if copy is None or copy.checksums is None or known.latest == known.archived or not known.include(copy.sidecar):
+        return None
+    copied = Listing(listing.name, tuple(entry for entry in listing.files if entry.path in copy.checksums))
+    if proven.extra.get(FINGERPRINT_FIELD) not in {listing.fingerprint(), copied.fingerprint()}:
         return None
     newer = [e.path for e in listing.files if e.path in copy.files and not same_file(e, copy.files[e.path])]
     if not newer:

@@ -17,11 +17,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fusion_assets.manifest.record import Record
+from fusion_assets.manifest.record import Record, Status
 
-# Fields the ledger carries beyond the fixed ones: the sidecar that was proven last, and one that is to replace it.
+# Fields the ledger carries beyond the fixed ones: how the source looked when it was hashed.
+FINGERPRINT_FIELD = "fingerprint"
+# The sidecar that was proven last, and one that is to replace it.
 SIDECAR_FIELD = "sidecar_sha256"
 ANNOUNCED_FIELD = "announced_sidecar_sha256"
+# The study at the source that the copies are of, and how it looked: an alias may be given to another one since.
+COPY_OF_FIELD = "copy_of"
+COPY_FINGERPRINT_FIELD = "copy_fingerprint"
 # When this program began to write files, and to upload objects, under a name.
 COPY_BEGUN_FIELD = "copy_begun_at"
 ARCHIVE_BEGUN_FIELD = "archive_begun_at"
@@ -85,22 +90,45 @@ def _field(record: Record | None, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def copy_was_begun(history: Iterable[Record]) -> bool:
-    """Whether a run of ours ever began to copy a study, so that what lies under its name may be half of it.
+def copy_was_begun(history: Iterable[Record], truenas_path: str) -> bool:
+    """Whether a run of ours ever began to copy a study to this place, so that what lies there may be half of it.
 
     Args:
         history: Its records: that it was found invalid, or could not be looked at, wrote nothing.
+        truenas_path: Where its copy goes now: the lab may have another NAS than before.
     """
-    return any(COPY_BEGUN_FIELD in record.extra for record in history)
+    return any(COPY_BEGUN_FIELD in record.extra and record.truenas_path == truenas_path for record in history)
 
 
-def archive_was_begun(history: Iterable[Record]) -> bool:
-    """Whether a run of ours ever began to upload a study, or found it to be in S3.
+def archive_was_begun(history: Iterable[Record], s3_uri: str) -> bool:
+    """Whether a run of ours ever began to upload a study to this place, or found it there.
 
     Args:
         history: Its records.
+        s3_uri: Where its archive goes now: the lab may have another bucket than before.
     """
-    return any(ARCHIVE_BEGUN_FIELD in record.extra or record.s3_verified_at for record in history)
+    return any((ARCHIVE_BEGUN_FIELD in r.extra or r.s3_verified_at) and r.s3_uri == s3_uri for r in history)
+
+
+def copy_of(record: Record) -> str:
+    """The study at the source that the copies are of, by its name there; empty if there are none yet.
+
+    Args:
+        record: What the ledger says of them.
+    """
+    if record.status is not Status.COMPLETE and SIDECAR_FIELD not in record.extra:
+        return ""
+    return str(record.extra.get(COPY_OF_FIELD) or record.run_name)
+
+
+def is_renamed(record: Record, fingerprint: str) -> bool:
+    """Whether a study at the source is, under whatever name, file by file the one that the copies are of.
+
+    Args:
+        record: What the ledger says of them.
+        fingerprint: Of the study's listing.
+    """
+    return (record.extra.get(COPY_FINGERPRINT_FIELD) or record.extra.get(FINGERPRINT_FIELD)) == fingerprint
 
 
 def is_named(history: Iterable[Record], archive_sha256: str) -> bool:
@@ -153,7 +181,9 @@ def carried_on(record: Record | None) -> Mapping[str, Any]:
     """
     if record is None:
         return {}
-    carried = {name: record.extra[name] for name in (SIDECAR_FIELD, ANNOUNCED_FIELD) if name in record.extra}
+    names = (SIDECAR_FIELD, COPY_FINGERPRINT_FIELD, ANNOUNCED_FIELD)
+    carried = {name: record.extra[name] for name in names if name in record.extra}
+    carried |= {COPY_OF_FIELD: owner} if (owner := copy_of(record)) else {}
     read_at = copy_read_at(record)
     return {**carried, COPY_READ_FIELD: read_at.isoformat()} if read_at > NEVER else carried
 

@@ -115,8 +115,8 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
         known,
         read_copy(lab, backup_name),
         read_archive(lab, backup_name),
-        copy_begun=copy_was_begun(history),
-        archive_begun=archive_was_begun(history),
+        copy_begun=copy_was_begun(history, lab.truenas.location(backup_name)),
+        archive_begun=archive_was_begun(history, lab.bucket.object_uri(backup_name)),
     )
     differs = unknown_differs(others, copy, archive)
     if differs and not may_differ:

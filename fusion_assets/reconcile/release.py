@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
 from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from fusion_assets.transfer.plan import same_file
 from resources.errors import ResourceError

@@ -29,12 +29,8 @@ from fusion_assets.reconcile.lab import (
     trashed_studies,
 )
 from fusion_assets.reconcile.observe import observe_study
-from fusion_assets.reconcile.overwrite import (
-    FINGERPRINT_FIELD,
-    RELEASE_BEGUN_FIELD,
-    spoken,
-)
-from fusion_assets.reconcile.proven import SCRUBBED_FIELD, SIDECAR_FIELD, copy_read_at
+from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD, spoken
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SCRUBBED_FIELD, SIDECAR_FIELD, copy_read_at
 from fusion_assets.reconcile.release import (
     SOURCE_PROVEN,
     TRASH_PROVEN,

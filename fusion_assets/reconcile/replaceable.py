@@ -12,8 +12,8 @@ from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.copies import Proven
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.observe import read_copy
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD, last_proven
-from fusion_assets.reconcile.proven import SIDECAR_FIELD, accepted_paths
+from fusion_assets.reconcile.overwrite import last_proven
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SIDECAR_FIELD, accepted_paths
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.objects import object_key
 from fusion_assets.transfer.plan import same_file

@@ -83,8 +83,12 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         view=view,
         invalid=known_invalid(record for _, record in view.events),
         last_proven={record.backup_name: record for _, record in view.events if counts_as_proven(record)},
-        copy_begun=frozenset(record.backup_name for _, record in view.events if copy_was_begun([record])),
-        archive_begun=frozenset(record.backup_name for _, record in view.events if archive_was_begun([record])),
+        copy_begun=frozenset(
+            r.backup_name for _, r in view.events if copy_was_begun([r], lab.truenas.location(r.backup_name))
+        ),
+        archive_begun=frozenset(
+            r.backup_name for _, r in view.events if archive_was_begun([r], lab.bucket.object_uri(r.backup_name))
+        ),
         by_run_name=by_run_name,
         at_source=frozenset(at_source),
         twins=twins_of(lab, at_source, view.records.values()),

@@ -95,8 +95,6 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-RULE_BY_ID: dict[str, Rule] = {rule.id: rule for rule in RULES}
-
 
 @dataclass(frozen=True, slots=True)
 class WarningRule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.errors import InvalidStudyError
 from fusion_assets.reconcile.lab import EVICTED_FIELD
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Step, Verdict
+from fusion_assets.reconcile.steps import refuse_invalid, validate
 from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from resources.errors import NotMountedError, UnavailableError
@@ -148,7 +150,7 @@ def test_accepting_a_change_accepts_no_rot_of_what_only_another_programs_objects
     flip_bit(lab.study / FILE)
     lab.write(OTHER, b"right new bytes" * 30)
     _accept(lab)
-    assert "has not the bytes that were proven" in str(lab.apply())
+    assert "other bytes: " in str(lab.apply())
     assert lab.places(FILE, good) == {"s3"}
 
 
@@ -186,8 +188,38 @@ def test_objects_that_nobody_looked_at_while_s3_was_away_are_not_overwritten_whe
     assert plan is not None
     assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
     _accept(lab)
-    assert "has not the bytes that were proven" in str(lab.apply())
+    assert "other bytes: " in str(lab.apply())
     assert lab.places(FILE, rotten) == {"s3"}
+
+
+def test_accepting_one_change_does_not_believe_all_other_files_of_an_unknown_copy(lab: MemoryLab) -> None:
+    shutil.copytree(lab.study, lab.copy)
+    good = bytes_of(lab, OTHER)
+    flip_bit(lab.copy / OTHER)
+    lab.write(FILE, b"right new bytes" * 30)
+    lab.write_config(delete_source=True)
+    _accept(lab)
+    assert "other bytes: " in str(lab.apply())
+    assert "source" in lab.places(OTHER, good)
+
+
+@pytest.mark.parametrize("place", ["nas", "bucket"])
+def test_what_lies_in_a_place_that_is_new_to_the_lab_is_not_overwritten(archived: MemoryLab, place: str) -> None:
+    other = b"of another program, years ago" * 20
+    if place == "nas":
+        archived.nas = archived.root / "new-nas"
+        file = archived.copy / FILE
+        file.parent.mkdir(parents=True)
+        file.write_bytes(other)
+        shutil.copytree(archived.root / "nas" / "_manifest", archived.nas / "_manifest")
+        archived.write_config(delete_source=False)
+    else:
+        for key in [key for key in archived.bucket.objects if not key.startswith("_manifest/")]:
+            del archived.bucket.objects[key]
+        archived.bucket.uri = "s3://another"
+        archived.bucket.objects[f"{STUDY}/{FILE}"] = Stored(other, {})
+    archived.apply()
+    assert archived.places(FILE, other) == {"nas" if place == "nas" else "s3"}
 
 
 # The ledger was lost, with its mirror.
@@ -404,7 +436,7 @@ def test_an_unknown_archive_that_was_accepted_is_not_called_complete_before_its_
     _roll_back(archived, snapshot)
     archived.write(OTHER, b"right new bytes" * 30)
     _accept(archived)
-    assert record(archived).status is Status.IN_PROGRESS
+    assert record(archived).extra["sidecar_sha256"] == hashlib.sha256(archived.sidecar.read_bytes()).hexdigest()
     assert archived.apply() is None
     for path in (FILE, OTHER):
         assert archived.places(path, bytes_of(archived, path)) == {"source", "nas", "s3"}
@@ -475,14 +507,24 @@ def test_the_ledger_says_where_the_copies_are_when_the_lab_moved_them(archived: 
     assert not archived.study.exists()
 
 
-def test_another_study_that_is_given_an_alias_is_not_copied_over_what_was_proven_under_it(lab: MemoryLab) -> None:
+@pytest.mark.parametrize("invalid_first", [False, True])
+def test_an_alias_that_is_given_to_a_study_found_invalid_first_overwrites_nothing(
+    lab: MemoryLab, *, invalid_first: bool
+) -> None:
     good, other = bytes_of(lab), "20260107_WW_HCC_run9"
     _copied_while_s3_is_away(lab)
     shutil.copytree(lab.study, lab.source / other)
     (lab.source / other / FILE).write_bytes(b"of another study" * 30)
     lab.study.rename(lab.root / "moved away")
-    config = load_config(lab.root / "config.toml")
-    opened = replace(lab.opened(), config=config.model_copy(update={"alias": {other: STUDY}}))
+    config = load_config(lab.root / "config.toml").model_copy(update={"alias": {other: STUDY}})
+    opened = replace(lab.opened(), config=config)
+    link = lab.source / other / "link"
+    if invalid_first:
+        link.symlink_to("/etc")
+        with pytest.raises(InvalidStudyError, match="R5"):
+            refuse_invalid(opened, other, validate(opened, other))
+        link.unlink()
+        refuse_invalid(opened, other, validate(opened, other))
     with pytest.raises(InvalidStudyError, match=f"{STUDY} is archived under this name"):
         transfer(opened, other, copying=True, archiving=True, options=TINY, progress=lambda _: None)
     assert lab.places(FILE, good) == {"nas"}
@@ -532,6 +574,14 @@ def test_a_change_can_be_accepted_whatever_became_of_the_sidecar(archived: Memor
     assert archived.places(FILE, bytes_of(archived)) == {"source", "nas", "s3"}
 
 
+def test_a_pipe_in_the_place_of_a_sidecar_holds_up_nobody(archived: MemoryLab) -> None:
+    archived.sidecar.unlink()
+    os.mkfifo(archived.sidecar)
+    plan = archived.plan(archived.opened())
+    assert plan is not None
+    assert plan.verdict is not Verdict.SETTLED
+
+
 def _copied_while_s3_is_away(lab: MemoryLab) -> None:
     assert lab.run(Step.VALIDATED, Step.TRUENAS_COPY) is None
 
@@ -547,7 +597,7 @@ def test_accepted_files_go_on_when_the_nas_was_rolled_back_to_what_is_archived(a
     assert archived.places(FILE, bytes_of(archived)) == {"source", "nas", "s3"}
 
 
-@pytest.mark.parametrize("damage", ["none", "the old file has rotted"])
+@pytest.mark.parametrize("damage", ["none", "the old file has rotted", "none, and a file was gained"])
 def test_a_wrong_acceptance_can_be_taken_back_and_the_old_file_is_held_to_its_bytes(
     archived: MemoryLab, damage: str
 ) -> None:
@@ -558,15 +608,17 @@ def test_a_wrong_acceptance_can_be_taken_back_and_the_old_file_is_held_to_its_by
     _copied_while_s3_is_away(archived)
     file.write_bytes(right)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    if damage != "none":
+    if damage == "the old file has rotted":
         flip_bit(file)
+    elif damage != "none":
+        archived.write(NEW, b"one more frame" * 30)
     assert "is newer than the archive" in str(archived.run(*ARCHIVING))
     plan = archived.plan(archived.opened())
     assert plan is not None
     assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
     _accept(archived)
     said = archived.apply()
-    if damage == "none":
+    if damage != "the old file has rotted":
         assert said is None
         assert archived.places(FILE, right) == {"source", "nas", "s3"}
     else:

@@ -18,15 +18,9 @@ from fusion_assets.reconcile.conditions import Name, Status, Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.overwrite import (
-    FINGERPRINT_FIELD,
-    RELEASE_BEGUN_FIELD,
-    last_proven,
-    name_taken,
-    release_broke_off,
-)
+from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD, last_proven, name_taken, release_broke_off
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Desired, ObservedStudy, Verdict, plan_study
-from fusion_assets.reconcile.proven import ACCEPTED_FIELD, SIDECAR_FIELD
+from fusion_assets.reconcile.proven import ACCEPTED_FIELD, FINGERPRINT_FIELD, SIDECAR_FIELD
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport
 from resources.storage import Entry

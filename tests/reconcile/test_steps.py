@@ -15,7 +15,7 @@ from fusion_assets.reconcile import releasing, steps, transferring
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
 from fusion_assets.reconcile.lab import TRASH, Lab
-from fusion_assets.reconcile.overwrite import FINGERPRINT_FIELD
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.reconcile.transferring import Transferred
 from fusion_assets.standard.listing import SIDECAR_NAME
