@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_assets.reconcile import release, steps
+from fusion_assets.reconcile import release, transferring
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.lab import TRASH
@@ -481,7 +481,7 @@ def test_a_study_that_shares_no_file_with_the_archived_one_of_its_name_is_not_me
 def test_a_copy_whose_first_run_was_killed_is_not_archived_alone_while_the_source_says_otherwise(
     lab: SmallLab,
 ) -> None:
-    _killed(lab, (steps, "with_proofs"))  # the sidecars are there, the ledger only knows that it was begun
+    _killed(lab, (transferring, "with_proofs"))  # the sidecars are there, the ledger only knows that it was begun
     path = lab.path_of(SMALL)
     _flip_bit(lab.copy / path)
     _regenerate_sidecar(lab)
@@ -580,7 +580,7 @@ def test_a_run_killed_between_a_new_sidecar_and_the_ledger_is_finished_by_the_ne
     else:
         assert lab.run_assets("truenas_copy") == ""
     lab.write(f"{STUDY}/Scan1/.temp/znew.bin", b"new" * 100)
-    _killed(lab, (transfers, "_archived") if at == "copy committed" else (steps, "with_proofs"))
+    _killed(lab, (transfers, "_archived") if at == "copy committed" else (transferring, "with_proofs"))
     held = lab.files()
     done = lab.apply()
     assert done.failed == 0, done.errors
@@ -604,7 +604,7 @@ def test_accepted_files_are_finished_by_the_next_run_when_the_first_is_killed(ar
     archived.write(path, b"right new bytes")
     with archived.opened() as opened:
         accept_changes(opened, STUDY, archived.plans()[STUDY].observed.fingerprint)
-    for killed_at in ((transfers, "_commit_copy"), (transfers, "_archived"), (steps, "with_proofs")):
+    for killed_at in ((transfers, "_commit_copy"), (transfers, "_archived"), (transferring, "with_proofs")):
         _killed(archived, killed_at)
     done = archived.apply()
     assert done.failed == 0, done.errors

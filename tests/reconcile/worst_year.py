@@ -206,7 +206,7 @@ class Year:
     def bring_back_from_the_nas(self, random: Random) -> None:
         if self.lab.copy.is_dir() and not self.lab.here().exists():
             ours = shutil.ignore_patterns("_checksums*", "*.partial", ".fusion*")
-            shutil.copytree(self.lab.copy, self.lab.study, ignore=ours)
+            shutil.copytree(self.lab.copy, self.lab.study, symlinks=True, ignore=ours)
 
     def lose_at_source(self, random: Random) -> None:
         if file := _file(random, self.lab.here()):
@@ -285,12 +285,12 @@ class Year:
     def take_snapshot(self, random: Random) -> None:
         shutil.rmtree(self.snapshot, ignore_errors=True)
         if self.lab.copy.is_dir():
-            shutil.copytree(self.lab.copy, self.snapshot)
+            shutil.copytree(self.lab.copy, self.snapshot, symlinks=True)
 
     def roll_back(self, random: Random) -> None:
         if self.snapshot.is_dir():
             self.lose_copy(random)
-            shutil.copytree(self.snapshot, self.lab.copy)
+            shutil.copytree(self.snapshot, self.lab.copy, symlinks=True)
             self._distrust_nas()
 
     def _distrust_nas(self) -> None:
