@@ -12,6 +12,7 @@ from typing import Literal
 
 from fusion_assets.eviction.policy import Copy, EvictionPlan, missing_bytes, plan_evictions
 from fusion_assets.eviction.store import StoreObservation
+from fusion_assets.eviction.telling import held_by_snapshots
 from fusion_assets.reconcile.lab import Lab
 
 Result = Literal["evicted", "kept", "failed"]
@@ -101,7 +102,8 @@ def clean(
     for outcome in outcomes:
         if outcome.study in remaining and outcome.result != "evicted":
             remaining[outcome.study] = replace(remaining[outcome.study], kept=outcome.message)
-    stopped = "" if despite_snapshots else store.held_back
+    held_back = held_by_snapshots(lab.ledger.read(), lab.truenas.space()) if store.unfinished else store.held_back
+    stopped = "" if despite_snapshots else held_back
     left_out: Mapping[str, str] = {}
     while not stopped:
         plan = plan_evictions(store.space, tuple(remaining.values()), bounds, evicted=evicted)

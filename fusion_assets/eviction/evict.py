@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from fusion_assets.eviction import telling
 from fusion_assets.eviction.gates import Gate, KeptError, judge_gates, judge_objects, look
 from fusion_assets.eviction.store import look_at_source
-from fusion_assets.eviction.trash import put_right, remove_copy
+from fusion_assets.eviction.trash import Finished, put_right, remove_copy
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.conditions import Condition, Unseen, false
+from fusion_assets.reconcile.conditions import Condition, Unseen, false, true
 from fusion_assets.reconcile.entries import append
 from fusion_assets.reconcile.lab import TRASH, Lab, check_truenas, is_directory
 from fusion_assets.reconcile.locking import locked
@@ -42,8 +42,8 @@ class Evicted:
     Attributes:
         file_count: Files removed by this run.
         total_bytes: Their bytes.
-        free_before: Free bytes before it; None where an eviction that was broken off was finished.
-        free_after: Free bytes when they had come back, or a minute later.
+        free_before: Free bytes before it; None where nothing was evicted, or nobody knows it any more.
+        free_after: Free bytes when they had come back, or a minute later; None where that was not measured.
         space_came_back: Whether they did; None where that was not measured.
         left: Files that stay in the trash, because the sidecar does not list them.
         sidecar_sha256: Of the sidecar; it stands for every byte of the copy.
@@ -124,9 +124,9 @@ class _Eviction:
         at_source = look_at_source(lab).studies
         is_there = not isinstance(at_source, Unseen) and self.run_name in at_source
         with cleanup_lock(lab.truenas), locked(lab, self.run_name, source=is_there):
-            if done := put_right(lab, self.backup_name, self.clock(), self.log):
+            if done := put_right(lab, self.backup_name, self.clock(), self.log, self._measure):
                 keep_reserve(lab.truenas)
-                return Evicted(done.file_count, done.total_bytes, None, None, None, done.left)
+                return _ended(done)
             return self._evict() if self._is_there() else Evicted(0, 0, None, None, None)
 
     def _is_there(self) -> bool:
@@ -181,15 +181,15 @@ class _Eviction:
         record = telling.gone(telling.begun(record, begun_at), self.clock(), before.free)
         append(self.lab, record)
         left = remove_copy(nas, trashed, listing, parse_sidecar(sidecar))
-        free, came_back = self._measure(listing.total_bytes, before.free)
-        append(self.lab, telling.finished(record, free))
+        measured = self._measure(listing.total_bytes, before.free)
+        append(self.lab, telling.finished(record, measured.free))
         keep_reserve(nas)
         return Evicted(
             file_count=listing.file_count,
             total_bytes=listing.total_bytes,
             free_before=before.free,
-            free_after=free,
-            space_came_back=came_back,
+            free_after=measured.free,
+            space_came_back=measured.came_back,
             left=left,
             sidecar_sha256=hashlib.sha256(sidecar).hexdigest(),
             gates=gates,
@@ -209,11 +209,25 @@ class _Eviction:
             why = f"it changed at the last moment: {', '.join(changed[:3])}"
             raise KeptError(self.run_name, {**gates, Gate.NOTHING_UNARCHIVED: false("Changed", why)})
 
-    def _measure(self, total_bytes: int, free_before: int) -> tuple[int, bool]:
+    def _measure(self, total_bytes: int, free_before: int) -> telling.Measured:
         """The free bytes once those of the copy came back, or when nobody waits for them any longer."""
         for pause in (0.0, *self.pauses):
             time.sleep(pause)
             space = self.lab.truenas.space()
             if telling.came_back(space, total_bytes, free_before, space.free):
-                return space.free, True
-        return space.free, False
+                return telling.Measured(space.free, came_back=True)
+        return telling.Measured(space.free, came_back=False)
+
+
+def _ended(done: Finished) -> Evicted:
+    """What ending an eviction that was broken off gave: of the gates, only whether its space came back is known."""
+    measured = done.measured
+    return Evicted(
+        done.file_count,
+        done.total_bytes,
+        done.free_before,
+        measured.free if measured else None,
+        measured.came_back if measured else None,
+        done.left,
+        gates={Gate.SPACE_RISES: true("Measured")} if measured else None,
+    )

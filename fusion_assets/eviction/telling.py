@@ -50,6 +50,19 @@ class Told:
     free_after: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The space of an eviction, once it was given time to come back.
+
+    Attributes:
+        free: Free bytes.
+        came_back: Whether it did.
+    """
+
+    free: int
+    came_back: bool
+
+
 def begun(record: Record, at: datetime) -> Record:
     """A record that says that an eviction begins."""
     return replace(record, extra={**record.extra, EVICTION_BEGUN_FIELD: at.isoformat()})
@@ -102,37 +115,68 @@ def held_by_snapshots(view: LedgerView, space: Space) -> str:
     """Why nothing more may be evicted: the space of the last eviction did not come back, and has not since; else empty.
 
     Snapshots, recycle bins and hard links hold blocks. Who deletes on until space is free deletes everything then.
+    Which eviction was the last, and what was copied since, is told by the order of the ledger's lines: a clock that was
+    ahead would hide all that followed.
 
     Args:
         view: The ledger.
         space: As measured now.
     """
-    evictions = [found for record in view.records.values() if (found := told(record))]
-    last = max(evictions, key=lambda each: (each.at, each.backup_name), default=None)
-    if last is None or last.free_before is None or last.free_after is None:
+    known = [(line, each) for line, each in _evictions(view) if each.free_before is not None]
+    if not known:
         return ""
-    if came_back(space, last.total_bytes, last.free_before, last.free_after):
+    line, last = known[-1]
+    before, after = last.free_before or 0, last.free_after
+    if after is not None and came_back(space, last.total_bytes, before, after):
         return ""
-    if came_back(space, last.total_bytes, last.free_before, space.free + _copied_since(view, last.at)):
+    if came_back(space, last.total_bytes, before, space.free + _copied_since(view, line)):
         return ""
+    removed = f"{last.total_bytes} bytes of {last.backup_name} were removed {last.at:%Y-%m-%d %H:%M} UTC"
+    if after is None:
+        return (
+            f"{removed}, and the eviction was broken off before it was seen whether free space rises: it was {before} "
+            f"bytes then, and is {space.free} now | hint: `fusion cleanup run` ends that eviction, and measures"
+        )
     return (
-        f"{last.total_bytes} bytes of {last.backup_name} were removed {last.at:%Y-%m-%d %H:%M} UTC, but free space "
-        f"went from {last.free_before} to {last.free_after} bytes, and is {space.free} now: a snapshot or a bin "
+        f"{removed}, but free space went from {before} to {after} bytes, and is {space.free} now: a snapshot or a bin "
         "holds them | hint: let old snapshots go, then run this again; or `fusion cleanup run --despite-snapshots`"
     )
 
 
-def _copied_since(view: LedgerView, at: datetime) -> int:
-    """The bytes of the copies that came to the NAS since: without them, so much more would be free."""
-    first: dict[str, datetime] = {}
-    for _, record in view.events:
-        if record.truenas_verified_at:
-            first.setdefault(record.backup_name, record.truenas_verified_at)
-    return sum(
-        record.total_bytes
-        for name, record in view.records.items()
-        if name in first and first[name] > at and told(record) is None
+def _evictions(view: LedgerView) -> list[tuple[int, Told]]:
+    """The evictions the ledger knows, in the order of its lines, each with the number of the first that tells of it.
+
+    One that was broken off, and of which the study's latest record says nothing any more, was none: the copy was put
+    back. One that was finished stays one, whatever became of the study since.
+    """
+    found: dict[tuple[str, datetime], tuple[int, Told]] = {}
+    for number, (_, record) in enumerate(view.events):
+        if each := told(record):
+            first, _ = found.get((each.backup_name, each.at), (number, each))
+            found[each.backup_name, each.at] = (first, each)  # the last record of an eviction knows most of it
+    standing = {name: each.at for name, record in view.records.items() if (each := told(record))}
+    return sorted(
+        (
+            (first, each)
+            for first, each in found.values()
+            if each.free_after is not None or standing.get(each.backup_name) == each.at
+        ),
+        key=lambda pair: pair[0],
     )
+
+
+def _copied_since(view: LedgerView, line: int) -> int:
+    """The bytes of the copies that came to the NAS after a line: without them, so much more would be free."""
+    there: set[str] = set()
+    came: set[str] = set()
+    for number, (_, record) in enumerate(view.events):
+        if told(record):
+            there.discard(record.backup_name)
+            came.discard(record.backup_name)
+        elif record.truenas_verified_at and record.backup_name not in there:
+            there.add(record.backup_name)
+            came |= {record.backup_name} if number > line else set()
+    return sum(view.records[name].total_bytes for name in came)
 
 
 def evictions_of(view: LedgerView, total: int) -> tuple[Eviction, ...]:
@@ -142,13 +186,8 @@ def evictions_of(view: LedgerView, total: int) -> tuple[Eviction, ...]:
         view: The ledger.
         total: The size of the NAS, bytes.
     """
-    by_time: dict[tuple[str, datetime], Told] = {}
-    for _, record in view.events:
-        if found := told(record):
-            by_time[found.backup_name, found.at] = found  # the last record of an eviction knows most of it
-    return tuple(
-        Eviction(each.at, _returned(each, total)) for each in sorted(by_time.values(), key=lambda each: each.at)
-    )
+    told_of = sorted((each for _, each in _evictions(view)), key=lambda each: each.at)
+    return tuple(Eviction(each.at, _returned(each, total)) for each in told_of)
 
 
 def _returned(found: Told, total: int) -> int:

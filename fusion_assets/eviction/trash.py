@@ -10,10 +10,10 @@ does not list is never removed; it stays in the trash, and a person is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from fusion_assets.eviction.telling import finished, gone, taken_back, told, was_begun
+from fusion_assets.eviction.telling import Measured, finished, gone, taken_back, told, was_begun
 from fusion_assets.reconcile.entries import append
 from fusion_assets.reconcile.lab import TRASH, Lab, is_directory
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, is_own_file, read_listing
@@ -48,11 +48,15 @@ class Finished:
         file_count: Files removed now.
         total_bytes: Their bytes.
         left: Files that stay in the trash, because the sidecar does not list them.
+        free_before: Free bytes before the eviction; None if the ledger does not tell.
+        measured: Its space, measured now; None if the ledger does not tell what was free before.
     """
 
     file_count: int
     total_bytes: int
     left: tuple[str, ...]
+    free_before: int | None = None
+    measured: Measured | None = None
 
 
 class TrashError(ResourceError):
@@ -76,7 +80,9 @@ def trashed_copies(nas: Storage) -> tuple[Trashed, ...]:
     return tuple(Trashed(name, entry.path, _has_sidecar(nas, entry.path)) for name, entry in found if name)
 
 
-def put_right(lab: Lab, backup_name: str, now: datetime, log: Callable[[str], None]) -> Finished | None:
+def put_right(
+    lab: Lab, backup_name: str, now: datetime, log: Callable[[str], None], measure: Callable[[int, int], Measured]
+) -> Finished | None:
     """End an eviction of a study that was broken off, whichever way is the safe one; nothing if there is none.
 
     Its lock must be held.
@@ -86,6 +92,7 @@ def put_right(lab: Lab, backup_name: str, now: datetime, log: Callable[[str], No
         backup_name: The study's name at the destinations.
         now: The time, UTC.
         log: Told what is done.
+        measure: Waits for the space of an eviction, given its bytes and what was free before.
 
     Returns:
         What was removed, if that was the way; None if there was nothing, or the copy is back where it was.
@@ -106,8 +113,12 @@ def put_right(lab: Lab, backup_name: str, now: datetime, log: Callable[[str], No
     if is_directory(lab.truenas, backup_name):
         append(lab, taken_back(record))
         return None
-    append(lab, finished(record if told(record) else gone(record, now, None), None))
-    return done or Finished(0, 0, ())
+    record = record if told(record) else gone(record, now, None)
+    known = told(record)
+    before = known.free_before if known else None
+    measured = None if before is None else measure(record.total_bytes, before)
+    append(lab, finished(record, measured.free if measured else None))
+    return replace(done or Finished(0, 0, ()), free_before=before, measured=measured)
 
 
 def remove_copy(nas: Storage, trashed: str, listing: Listing, proven: Mapping[str, str]) -> tuple[str, ...]:

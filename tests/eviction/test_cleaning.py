@@ -71,6 +71,14 @@ def test_what_was_broken_off_is_ended_first_even_where_nothing_is_needed(make_ro
     assert _studies(cleaned) == ["gone"]
 
 
+def test_what_only_a_broken_off_eviction_held_back_goes_on_once_that_is_ended(
+    make_room: Callable[..., Cleaned],
+) -> None:
+    cleaned = make_room(_store(10, free=60, unfinished=("gone",), held_back="its space was not measured"))
+    assert _studies(cleaned) == ["gone", "run0"]
+    assert not cleaned.stopped
+
+
 def test_space_that_is_held_ends_it_at_once(make_room: Callable[..., Cleaned]) -> None:
     held = {"run0": Outcome("", "evicted", "a snapshot holds it", 0, space_held=True)}
     assert _studies(make_room(_store(10, free=60), held)) == ["run0"]

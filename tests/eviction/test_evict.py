@@ -241,6 +241,55 @@ def test_space_that_came_back_and_was_taken_by_new_backups_holds_nothing_up(full
     assert_evicted(full, NEW)
 
 
+def test_a_clock_that_was_ahead_hides_no_later_eviction_whose_space_is_held(full: StoreLab) -> None:
+    third, fourth = "20260107_WW_HCC_run3", "20260108_WW_HCC_run4"
+    full.archive(third, fourth)
+    full.fill()
+    assert full.evict(OLD, clock=lambda: datetime.now(UTC) + timedelta(hours=2)).space_came_back is True
+    full.snapshot(NEW)
+    full.fill()
+    assert full.evict(NEW).space_came_back is False
+    assert NEW in _closed(full, third)[Gate.SPACE_RISES]
+
+
+def test_a_clock_that_was_ahead_makes_no_later_copy_an_older_one(full: StoreLab) -> None:
+    """What came to the NAS since counts as free; else an eviction under a clock that was ahead would stop all."""
+    snapshot = full.snapshot(OLD)
+    full.fill(free_pct=14)
+    assert full.evict(OLD, clock=lambda: datetime.now(UTC) + timedelta(hours=2)).space_came_back is False
+    total, full.volume.total = full.volume.total, full.volume.total * 1000
+    full.archive("20260107_WW_HCC_run3")
+    full.volume.total = total
+    shutil.rmtree(snapshot)
+    full.evict(NEW)
+    assert_evicted(full, NEW)
+
+
+def test_an_eviction_that_is_killed_while_it_waits_for_its_space_is_measured_before_the_next(
+    full: StoreLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = "20260107_WW_HCC_run3"
+    full.archive(third)
+    full.snapshot(OLD)
+    full.fill()
+    with monkeypatch.context() as patched:
+        patched.setattr("fusion_assets.eviction.evict.time.sleep", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            full.evict(OLD)
+    with full.opened() as lab:
+        assert "broken off" in observe_store(lab).held_back
+    assert "broken off" in _closed(full, NEW)[Gate.SPACE_RISES]
+    done = full.evict(OLD)
+    assert done.space_came_back is False
+    assert_evicted(full, OLD)
+    assert full.record(OLD)["free_after"] == done.free_after
+    assert "--despite-snapshots" in _closed(full, NEW)[Gate.SPACE_RISES]
+
+
+def _killed(_: float) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_person_may_go_on_in_spite_of_snapshots(full: StoreLab) -> None:
     full.archive("20260107_WW_HCC_run3")
     full.snapshot(OLD)
