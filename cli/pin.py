@@ -13,8 +13,9 @@ from cli.output import print_json
 from cli.settings import Settings, format_option, global_options
 from fusion_assets.config import Config
 from fusion_assets.eviction.pins import Pin, add_pin, read_pins
+from fusion_assets.eviction.telling import told, was_begun
 from fusion_assets.manifest.mirror import MirrorError
-from fusion_assets.reconcile.lab import Lab, check_truenas, create_ledger, open_lab, source_studies
+from fusion_assets.reconcile.lab import Lab, check_truenas, create_ledger, is_directory, open_lab, source_studies
 from fusion_assets.standard.validate import is_study_candidate
 from resources.errors import ResourceError
 from resources.process import this_host
@@ -48,7 +49,9 @@ def command(study: str | None, reason: str, until: datetime | None, output: str,
     with open_lab(config) as lab:
         backup_name = known_backup_name(lab, study)
         say(lab, Pin(backup_name, pinned=True, reason=reason.strip(), author=author, at=now, expires=expires))
-    click.echo(f"{study} stays on the NAS{f' until the end of {until:%Y-%m-%d}' if until else ''}")
+        but = _why_not_there(lab, backup_name)
+    end = f" until the end of {until:%Y-%m-%d}" if until else ""
+    click.echo(f"{study} is pinned{end}, but {but}" if but else f"{study} stays on the NAS{end}")
     return None
 
 
@@ -69,6 +72,22 @@ def say(lab: Lab, pin: Pin) -> None:
         add_pin(lab.ledger, pin)
     except MirrorError as error:
         click.echo(click.style(f"warning: it is written down, but {error}", fg="yellow"), err=True)
+
+
+def _why_not_there(lab: Lab, backup_name: str) -> str:
+    """Why a study that was just pinned may not be on the NAS; empty if it is there, and stays.
+
+    An eviction looks at the pins after the ledger says that it has begun: one that the ledger does not know sees this
+    pin.
+    """
+    record = lab.ledger.read().records.get(backup_name)
+    if record and was_begun(record):
+        return "its eviction had begun by then and may not have seen that: `fusion plan` shows whether it was evicted"
+    if is_directory(lab.truenas, backup_name):
+        return ""
+    if record and (evicted := told(record)):
+        return f"it was evicted on {evicted.at:%Y-%m-%d}: S3 has it, and a copy that is brought back stays"
+    return "it is not on the NAS: a copy that comes there stays"
 
 
 def known_backup_name(lab: Lab, study: str) -> str:

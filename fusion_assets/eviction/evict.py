@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fusion_assets.eviction import telling
-from fusion_assets.eviction.gates import Gate, KeptError, judge_gates, judge_objects, look
+from fusion_assets.eviction.gates import EvictionFacts, Gate, KeptError, judge_gates, judge_objects, look
 from fusion_assets.eviction.store import look_at_source
 from fusion_assets.eviction.trash import Finished, put_right, remove_copy
 from fusion_assets.manifest.record import Record
@@ -136,18 +136,10 @@ class _Eviction:
         return not is_evicted or is_directory(self.lab.truenas, self.backup_name)
 
     def _evict(self) -> Evicted:
-        lab, config = self.lab, self.lab.config
-        facts = look(lab, self.backup_name)
-        gates = judge_gates(
-            facts,
-            self.run_name,
-            threshold_pct=config.cleanup.free_threshold_pct,
-            delete_source=config.backup.delete_source,
-            now=self.clock(),
-            despite_snapshots=self.despite_snapshots,
-        )
+        lab = self.lab
+        facts, gates = self._look()
         record, listing, sidecar = facts.record, facts.listing, facts.sidecar
-        if not all(gate.is_true for gate in gates.values()) or record is None or listing is None or sidecar is None:
+        if record is None or listing is None or sidecar is None:  # then a gate is closed, too
             raise KeptError(self.run_name, gates)
         self.log(f"{self.run_name}: asking S3 about each of {listing.file_count} objects")
         problems = tuple(check_archive(lab.truenas, lab.bucket, self.backup_name))
@@ -157,6 +149,21 @@ class _Eviction:
             raise KeptError(self.run_name, gates)
         self._refuse_open(listing, gates)
         return self._delete(record, listing, sidecar, gates)
+
+    def _look(self) -> tuple[EvictionFacts, dict[Gate, Condition]]:
+        """Look at every gate but that of the objects; the copy is kept unless all are open."""
+        facts = look(self.lab, self.backup_name)
+        gates = judge_gates(
+            facts,
+            self.run_name,
+            threshold_pct=self.lab.config.cleanup.free_threshold_pct,
+            delete_source=self.lab.config.backup.delete_source,
+            now=self.clock(),
+            despite_snapshots=self.despite_snapshots,
+        )
+        if not all(gate.is_true for gate in gates.values()):
+            raise KeptError(self.run_name, gates)
+        return facts, gates
 
     def _refuse_open(self, listing: Listing, gates: Mapping[Gate, Condition]) -> None:
         """Keep a copy of which somebody views an image: over SMB its removal would break off at that file."""
@@ -174,6 +181,9 @@ class _Eviction:
         trashed = f"{TRASH}/{self.backup_name}@{begun_at:%Y%m%dT%H%M%S%f}"
         append(self.lab, telling.begun(record, begun_at))
         try:
+            # S3 may have been asked for hours. And who pins the study after this look reads in the ledger that its
+            # eviction has begun.
+            gates = {**gates, **self._look()[1]}
             self._move(trashed, listing, gates)
         except BaseException:
             append(self.lab, record)

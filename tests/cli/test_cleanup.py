@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import cli
+from fusion_assets.eviction import telling
 from fusion_assets.reconcile.lab import TRASH
 from resources.local import LocalStorage
 from resources.lockfile import LockHeldError
@@ -185,6 +187,18 @@ def test_a_pinned_study_stays_until_it_is_unpinned(lab: StoreLab) -> None:
     assert fusion(lab, "unpin", OLDEST).exit_code == 0
     assert "nothing is pinned" in fusion(lab, "pin", "--list").stdout
     assert fusion(lab, "unpin", OLDEST).exit_code == 1
+
+
+def test_a_pin_says_whether_there_is_a_copy_that_it_keeps(lab: StoreLab) -> None:
+    assert fusion(lab, "pin", NEW, "--reason", "x").stdout == f"{NEW} stays on the NAS\n"
+    with lab.opened() as opened:
+        begun = opened.ledger.read().records[OLD]
+        opened.ledger.append(telling.begun(begun, datetime.now(UTC)))
+        assert "its eviction had begun" in fusion(lab, "pin", OLD, "--reason", "x").stdout
+        opened.ledger.append(begun)
+    lab.evict(OLDEST)
+    said = fusion(lab, "pin", OLDEST, "--reason", "x", "--until", "2999-12-31").stdout
+    assert said.startswith(f"{OLDEST} is pinned until the end of 2999-12-31, but it was evicted on")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,31 @@ def test_a_pinned_study_stays_and_says_who_wants_it(full: StoreLab) -> None:
     full.pin(OLD)
     assert "pinned by ada" in _closed(full)[Gate.NOT_PINNED]
     assert "reviewers ask" in _closed(full)[Gate.NOT_PINNED]
+
+
+def test_a_study_that_is_pinned_while_s3_is_asked_stays(full: StoreLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask S3 about every object takes minutes, or hours where objects must be downloaded."""
+    _while_s3_is_asked(monkeypatch, lambda: full.pin(OLD))
+    assert _closed(full).keys() == {Gate.NOT_PINNED}
+    assert "eviction_begun_at" not in full.record(OLD)
+
+
+def test_space_that_came_back_while_s3_was_asked_keeps_the_copy(
+    full: StoreLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _while_s3_is_asked(monkeypatch, lambda: setattr(full.volume, "total", full.volume.total * 100))
+    assert _closed(full).keys() == {Gate.NEEDS_SPACE}
+
+
+def _while_s3_is_asked(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    from fusion_assets.transfer.check import check_archive
+
+    def asked(*args: Any, **options: Any) -> Any:
+        problems = check_archive(*args, **options)
+        happens()
+        return problems
+
+    monkeypatch.setattr("fusion_assets.eviction.evict.check_archive", asked)
 
 
 def test_a_pin_that_expired_keeps_nothing(full: StoreLab) -> None:
