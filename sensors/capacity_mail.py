@@ -24,8 +24,13 @@ def tell_of_capacity(
     store: StoreObservation,
     plan: EvictionPlan,
     outlook: Forecast | NotEnough,
+    *,
+    ends_others: bool,
 ) -> None:
     """Tell that space does not come back, or that the threshold cannot be reached.
+
+    That evictions are tried again says nothing of what came of the last ones: what was told stands until there is room
+    enough, or the space came back.
 
     Args:
         config: The lab.
@@ -33,10 +38,13 @@ def tell_of_capacity(
         store: As observed.
         plan: What is to be evicted.
         outlook: When the NAS fills.
+        ends_others: Whether evictions that were broken off are ended first: only then it is known how things stand.
     """
     held = bool(store.held_back and plan.missing_bytes)
     short = bool(plan.missing_bytes and not held and not plan.evictions)
-    mailbox.settle([*([] if held else [_HELD]), *([] if short else [_FULL])])
+    mailbox.settle([*([] if held else [_HELD]), *([] if plan.missing_bytes else [_FULL])])
+    if ends_others:
+        return
 
     def message(what: str, why: str) -> Message:
         warning = CapacityWarning(

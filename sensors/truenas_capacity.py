@@ -76,8 +76,9 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         states = {*map(_state_of, store.copies), *(_state_of_unfinished(store, study) for study in store.unfinished)}
         tries = tries_of(context.instance, states)
         plan = plan_cleanup(here, _resting(store, tries, now))
-        tell_of_capacity(config, mailbox, store, plan, outlook)
         due = _due(store, plan, tries, now)
+        ends_others = not due.keys().isdisjoint(store.unfinished)
+        tell_of_capacity(config, mailbox, store, plan, outlook, ends_others=ends_others)
         return dg.SensorResult(
             run_requests=[_request(study, state, tries.get(state)) for study, state in due.items()],
             skip_reason=None if due else _why_nothing(config, store, plan),

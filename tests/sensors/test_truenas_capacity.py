@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,7 @@ from fusion_assets.eviction.history import read_samples
 from resources.local import LocalStorage
 from resources.storage import Space
 from tests.real.small_lab import STUDY, SmallLab
-from tests.sensors.daemon import Daemon, until_quiet
+from tests.sensors.daemon import Daemon, Tick, until_quiet
 
 pytestmark = pytest.mark.real
 
@@ -117,6 +118,53 @@ def test_a_nas_filled_by_others_is_told_of_once_and_keeps_its_last_copy(lab, ful
         full.tick("truenas_capacity")
     assert copies(lab) == [THIRD]
     assert len([subject for subject in subjects(full) if "too full" in subject]) == 1
+
+
+def test_a_full_nas_is_told_of_once_however_often_a_hopeless_eviction_is_tried_again(lab, full, monkeypatch) -> None:
+    (lab.nas / STUDY / "segmentation.tif").write_bytes(b"a week of work")
+    for study in (OTHER, THIRD):
+        assert lab.fusion("pin", study, "--reason", "reviewer 2").returncode == 0
+    want_free(lab, 99)
+    full.tick("alerts")
+    for day in range(2):
+        at = datetime.now(UTC) + timedelta(days=day)
+        assert tick_at(full, at, monkeypatch).failed == [STUDY]
+        assert tick_at(full, datetime.now(UTC), monkeypatch).requested == []
+        full.tick("alerts")
+    assert len([subject for subject in subjects(full) if "too full" in subject]) == 1
+
+
+def test_an_eviction_that_is_killed_while_it_waits_for_its_space_is_ended_before_the_next_begins(
+    lab, full, monkeypatch
+) -> None:
+    def killed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fusion_assets.eviction.evict.time.sleep", killed)
+        want_free(lab, 99)
+        held = SIZE - taken(lab.nas)
+        monkeypatch.setattr(LocalStorage, "space", lambda _: Space(SIZE, held))
+        assert full.tick("truenas_capacity").failed == [STUDY]
+    monkeypatch.setattr("fusion_assets.eviction.evict.PAUSES", (0.0,))
+    assert subjects(full) == []
+    assert full.tick("truenas_capacity").requested == [STUDY]
+    assert subjects(full) == [], "it is not measured yet"
+    assert full.tick("truenas_capacity").requested == []
+    (subject,) = subjects(full)
+    assert "did not rise" in subject
+    assert copies(lab) == [OTHER, THIRD]
+
+
+def tick_at(daemon: Daemon, at: datetime, monkeypatch: pytest.MonkeyPatch) -> Tick:
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return at
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sensors.truenas_capacity.datetime", Then)
+        return daemon.tick("truenas_capacity")
 
 
 def test_evictions_that_still_run_are_not_requested_again(lab, full) -> None:
