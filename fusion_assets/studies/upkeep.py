@@ -17,13 +17,11 @@ from fusion_assets.reconcile.inventory import Astray, find_astray
 from fusion_assets.reconcile.memory import load_memory, save_memory
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Verdict, plan_studies
-from fusion_assets.reconcile.scrub import Provable, Scrubbed, choose, provable, scrub
+from fusion_assets.reconcile.scrub import Provable, Share, provable, scrub_share
 from fusion_assets.state import state_folder
 from fusion_assets.studies.checks import table
 from fusion_assets.studies.lab_resource import LabSource
-from fusion_assets.transfer.errors import TransferError
 from resources.errors import ResourceError, described
-from resources.lockfile import LockHeldError
 
 SCRUB = "scrub"
 INVENTORY = "inventory"
@@ -72,46 +70,42 @@ def build_scrub_asset(config: Config) -> dg.AssetsDefinition:
     def scrub_copies(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         here = lab.open(config)
         waiting = provable(here.ledger.read().records.values())
-        due = choose(waiting, cycle_weeks=config.scrub.cycle_weeks, max_bytes=config.scrub.max_bytes)
-        began, done, unread = time.monotonic(), list[Scrubbed](), dict[str, str]()
-        for number, backup in enumerate(due, start=1):
-            context.log.info(f"{number} of {len(due)}: {backup.run_name}, {backup.total_bytes:,} bytes")
-            try:
-                done.append(scrub(here, backup, now=datetime.now(UTC)))
-            except LockHeldError as held:
-                context.log.info(f"{backup.run_name} is being worked on, and waits for another week: {described(held)}")
-            except (ResourceError, TransferError) as error:
-                unread[backup.run_name] = described(error)
-                context.log.warning(f"{backup.run_name} could not be proven again: {described(error)}")
-        yield _intact(done, unread)
-        yield dg.MaterializeResult(
-            asset_key=SCRUB, metadata=_scrub_metadata(waiting, done, unread, time.monotonic() - began)
+        began = time.monotonic()
+        share = scrub_share(
+            here,
+            waiting,
+            cycle_weeks=config.scrub.cycle_weeks,
+            max_bytes=config.scrub.max_bytes,
+            log=context.log.info,
         )
+        for study, why in share.unread.items():
+            context.log.warning(f"{study} could not be proven again: {why}")
+        yield _intact(share)
+        yield dg.MaterializeResult(asset_key=SCRUB, metadata=_scrub_metadata(waiting, share, time.monotonic() - began))
 
     return scrub_copies
 
 
-def _intact(done: list[Scrubbed], unread: dict[str, str]) -> dg.AssetCheckResult:
+def _intact(share: Share) -> dg.AssetCheckResult:
     rows = [
         {"study": one.backup.run_name, "path": problem.path, "problem": problem.problem}
-        for one in done
+        for one in share.done
         for problem in one.problems
     ]
-    rows += [{"study": study, "path": "", "problem": why} for study, why in unread.items()]
+    rows += [{"study": study, "path": "", "problem": why} for study, why in share.unread.items()]
     return dg.AssetCheckResult(
         asset_key=SCRUB, check_name=COPIES_INTACT, passed=not rows, metadata={"problems": table(rows)}
     )
 
 
-def _scrub_metadata(
-    waiting: tuple[Provable, ...], done: list[Scrubbed], unread: dict[str, str], seconds: float
-) -> dict[str, Any]:
+def _scrub_metadata(waiting: tuple[Provable, ...], share: Share, seconds: float) -> dict[str, Any]:
+    done = share.done
     read = sum(one.backup.total_bytes for one in done)
     metadata: dict[str, Any] = {
         "copies": len(waiting),
         "proven again": sum(1 for one in done if not one.problems),
         "damaged": sum(1 for one in done if one.problems),
-        "not read": len(unread),
+        "not read": len(share.unread),
         "bytes": read,
         "MB/s": read / 1e6 / seconds if seconds > 0 else 0.0,
     }

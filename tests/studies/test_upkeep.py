@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -10,7 +11,9 @@ import pytest
 
 from definitions import build_defs
 from fusion_assets.config import load_config
+from fusion_assets.eviction.telling import gone
 from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.reconcile.scrub import provable, scrub_share
 from fusion_assets.studies.tags import MAILED_TAG
 from tests.real.small_lab import STUDY, assert_nothing_lost
 from tests.studies.face import Face
@@ -102,6 +105,38 @@ def test_an_instrument_that_is_switched_off_keeps_no_copy_from_being_proven_agai
 def test_a_scrub_stays_within_its_budget_but_never_stands_still(archived) -> None:
     set_scrub(archived, cycle_weeks=1, max_bytes=1)
     assert metadata(run(archived, "scrub_copies"))["proven again"] == 1
+
+
+def test_a_copy_that_cannot_be_read_keeps_no_other_from_being_proven_again(archived) -> None:
+    set_scrub(archived, cycle_weeks=2)
+    shutil.rmtree(archived.lab.nas / STUDY)
+    for _ in range(2):
+        result = run(archived, "scrub_copies")
+        assert metadata(result)["proven again"] == 1
+        assert metadata(result)["not read"] == 1
+    assert STUDY in str(check(result).metadata["problems"])
+    assert {record["backup_name"] for record in archived.lab.ledger() if "scrubbed_at" in record} == {OTHER}
+
+
+def test_a_copy_that_is_evicted_while_others_are_proven_is_not_taken_for_a_damaged_one(archived) -> None:
+    with archived.lab.opened() as lab:
+        records = lab.ledger.read().records
+        waiting = provable(records.values())
+        lab.ledger.append(gone(records[STUDY], datetime.now(UTC), None))
+        shutil.rmtree(archived.lab.nas / STUDY)
+        share = scrub_share(lab, waiting, cycle_weeks=1, max_bytes=None)
+    assert [one.backup.run_name for one in share.done] == [OTHER]
+    assert not share.unread
+
+
+def test_a_nas_that_is_away_is_asked_for_one_copy_and_not_for_a_thousand(archived) -> None:
+    with archived.lab.opened() as lab:
+        waiting = provable(lab.ledger.read().records.values())
+        archived.lab.nas.rename(archived.lab.nas.with_name("unmounted"))
+        archived.lab.nas.mkdir()
+        share = scrub_share(lab, waiting, cycle_weeks=1, max_bytes=None)
+    assert not share.done
+    assert list(share.unread) == [STUDY]
 
 
 def test_a_quiet_inventory_means_that_all_is_as_declared(archived) -> None:
