@@ -63,6 +63,8 @@ def print_cleanup_plan(
         mark = click.style("keep  ", fg="green")
         click.echo(f"{mark}  {copies[name].run_name:<{width}}  {sized(copies[name].total_bytes):>10}  {reason}")
     _print_leftovers(store)
+    if store.cleanup_lock:
+        click.echo(click.style(f"not now: {store.cleanup_lock}", fg="yellow"), err=True)
     reached = "" if plan.suffices else "; that does not suffice"
     click.echo(f"\nPlan: {len(plan.evictions)} of {len(copies)} copies to evict, {sized(plan.planned_bytes)}{reached}.")
 
@@ -105,6 +107,7 @@ def plan_to_json(
         "unfinished": list(store.unfinished),
         "leftovers": list(store.leftovers),
         "held_back": store.held_back,
+        "locked": str(store.cleanup_lock or ""),
         "forecast": str(outlook),
     }
 

@@ -1,4 +1,4 @@
-"""`fusion unlock STUDY|--ledger`: take away the locks that a crash left behind, after saying whose they are."""
+"""`fusion unlock STUDY|--ledger|--cleanup`: take away the locks that a crash left, after saying whose they are."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ import click
 
 from cli.settings import Settings, global_options
 from fusion_assets.reconcile.lab import Lab, open_lab, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import Unlocked, locked_backups, unlock, unlock_ledger
+from fusion_assets.reconcile.locks import Unlocked, locked_backups, unlock, unlock_cleanup, unlock_ledger
 from resources.errors import UnsafeNameError
 
 
 @click.command()
 @click.argument("study", required=False)
 @click.option("--ledger", is_flag=True, help="The lock of the ledger, instead of a study's.")
+@click.option("--cleanup", is_flag=True, help="The lock of whoever makes room on the NAS.")
 @click.option("--force", is_flag=True, help="Even if its owner still lives on this host.")
 @global_options
-def command(study: str | None, *, ledger: bool, force: bool) -> None:
+def command(study: str | None, *, ledger: bool, cleanup: bool, force: bool) -> None:
     """Remove the locks of STUDY (its name at the source), there and on the NAS; the next run goes on from there.
 
-    With --ledger, remove the one that a process of another host left on the ledger when it crashed.
+    With --ledger or --cleanup, remove the one that a process of another host left there when it crashed.
 
     Exit code 1 if there is nothing to remove, or its owner still runs; 2 if there is no such study.
     """
     settings = click.get_current_context().ensure_object(Settings)
-    if (study is None) is not ledger:
-        raise click.UsageError("name one study, or --ledger")
+    if [study is not None, ledger, cleanup].count(True) != 1:
+        raise click.UsageError("name one study, or --ledger, or --cleanup")
     with open_lab(settings.load()) as lab:
         lab.truenas.check_mounted()
-        result = unlock_ledger(lab.ledger, force=force) if study is None else _unlock_study(lab, study, force=force)
+        if study is not None:
+            result = _unlock_study(lab, study, force=force)
+        elif ledger:
+            result = unlock_ledger(lab.ledger, force=force)
+        else:
+            result = unlock_cleanup(lab.truenas, force=force)
     click.echo(result.message)
     sys.exit(0 if result.removed else 1)
 

@@ -5,6 +5,8 @@ What belongs here: causes, and when they are over. What does not: the words (`no
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from fusion_assets.config import Config, Event
 from fusion_assets.eviction.forecast import Forecast, NotEnough
 from fusion_assets.eviction.policy import EvictionPlan
@@ -13,9 +15,13 @@ from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_mess
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
+from fusion_assets.reconcile.locks import FoundLock
 
 _HELD = "capacity:held"
 _FULL = "capacity:full"
+_LOCKED = "capacity:locked"
+# A cleanup of another host, whose processes cannot be seen from here.
+_MAY_TAKE = timedelta(hours=1)
 
 
 def tell_of_capacity(
@@ -42,21 +48,12 @@ def tell_of_capacity(
     """
     held = bool(store.held_back and plan.missing_bytes)
     short = bool(plan.missing_bytes and not held and not plan.evictions)
-    mailbox.settle([*([] if held else [_HELD]), *([] if plan.missing_bytes else [_FULL])])
+    mailbox.settle([_LOCKED, *([] if held else [_HELD]), *([] if plan.missing_bytes else [_FULL])])
     if ends_others:
         return
 
     def message(what: str, why: str) -> Message:
-        warning = CapacityWarning(
-            what=what,
-            why=why,
-            free=store.space.free,
-            total=store.space.total,
-            threshold_pct=config.cleanup.free_threshold_pct,
-            forecast=str(outlook) if isinstance(outlook, Forecast) else "",
-            held=held,
-        )
-        return capacity_warning_message(warning, here(config, store.at))
+        return _message(config, store, outlook, what=what, why=why, held=held)
 
     if held:
         mailbox.post(Event.CAPACITY_WARNING, {_HELD: ""}, lambda _: message("free space did not rise", store.held_back))
@@ -64,3 +61,48 @@ def tell_of_capacity(
         reasons = list(dict.fromkeys(plan.left_out.values()))
         why = f"no copy on the NAS may go: {'; '.join(reasons[:3])}" if reasons else "there is no copy that could go"
         mailbox.post(Event.CAPACITY_WARNING, {_FULL: ""}, lambda _: message("the NAS is too full", why))
+
+
+def tell_of_lock(
+    config: Config, mailbox: Mailbox, store: StoreObservation, lock: FoundLock, outlook: Forecast | NotEnough
+) -> None:
+    """Tell of the lock of a cleanup whose owner may be gone: nothing is evicted until a person removes it.
+
+    Args:
+        config: The lab.
+        mailbox: Its mailbox.
+        store: As observed.
+        lock: The lock.
+        outlook: When the NAS fills.
+    """
+    age = lock.state.age
+    if lock.state.alive or (age is not None and abs(age) < _MAY_TAKE):
+        return
+    mailbox.post(
+        Event.CAPACITY_WARNING,
+        {_LOCKED: f"{lock.state.lock.owner} {lock.state.lock.started_at}"},
+        lambda _: _message(config, store, outlook, what="no room can be made", why=str(lock), locked=True),
+    )
+
+
+def _message(
+    config: Config,
+    store: StoreObservation,
+    outlook: Forecast | NotEnough,
+    *,
+    what: str,
+    why: str,
+    held: bool = False,
+    locked: bool = False,
+) -> Message:
+    warning = CapacityWarning(
+        what=what,
+        why=why,
+        free=store.space.free,
+        total=store.space.total,
+        threshold_pct=config.cleanup.free_threshold_pct,
+        forecast=str(outlook) if isinstance(outlook, Forecast) else "",
+        held=held,
+        locked=locked,
+    )
+    return capacity_warning_message(warning, here(config, store.at))

@@ -29,7 +29,7 @@ from fusion_assets.studies.eviction import evict_study
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.tags import EVICTION, KIND_TAG, STATE_TAG
 from resources.errors import ResourceError, described
-from sensors.capacity_mail import tell_of_capacity
+from sensors.capacity_mail import tell_of_capacity, tell_of_lock
 from sensors.run_tries import runs_in_flight, tries_of
 
 TRUENAS_SPACE = "truenas_space"
@@ -73,6 +73,9 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         if in_flight := runs_in_flight(context.instance, {KIND_TAG: EVICTION}):
             why = f"{len(in_flight)} evictions are queued or at work; the next are chosen when they have ended"
             return dg.SensorResult(skip_reason=why, asset_events=observed)
+        if lock := store.cleanup_lock:
+            tell_of_lock(config, mailbox, store, lock, outlook)
+            return dg.SensorResult(skip_reason=str(lock), asset_events=observed)
         states = {*map(_state_of, store.copies), *(_state_of_unfinished(store, study) for study in store.unfinished)}
         tries = tries_of(context.instance, states)
         plan = plan_cleanup(here, _resting(store, tries, now))

@@ -19,7 +19,7 @@ from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.lab import Lab, check_truenas, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import find_backup_lock, locked_backups
+from fusion_assets.reconcile.locks import FoundLock, find_backup_lock, find_cleanup_lock, locked_backups
 from fusion_assets.standard.validate import is_study_candidate
 from resources.errors import ResourceError, described
 from resources.storage import Space
@@ -36,6 +36,7 @@ class StoreObservation:
         unfinished: The studies (their names at the source) of which an eviction was broken off.
         leftovers: Directories in the trash that hold only files the sidecar did not list: kept for a person.
         held_back: Why nothing may be evicted at all; empty if something may.
+        cleanup_lock: The lock of somebody else who makes room, or of what a crash of another host left; None for none.
         pins: What is pinned.
         ledger: The ledger as it was read.
     """
@@ -48,6 +49,7 @@ class StoreObservation:
     held_back: str
     pins: Pins
     ledger: LedgerView
+    cleanup_lock: FoundLock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def observe_store(lab: Lab, *, now: datetime | None = None) -> StoreObservation:
         held_back=held_by_snapshots(view, space),
         pins=pins,
         ledger=view,
+        cleanup_lock=find_cleanup_lock(lab.truenas),
     )
 
 

@@ -25,6 +25,7 @@ class CapacityWarning:
         threshold_pct: Below this share of `total` free, copies are evicted.
         forecast: When the NAS will be full and how sure that is, in a sentence; empty for no forecast.
         held: Whether something holds the space of what was deleted, most likely snapshots, so that evicting stopped.
+        locked: Whether the lock of a cleanup stands in the way, so that nothing is evicted.
         history: Free bytes at moments before now, e.g. ``("2026-03-01", 1_200_000_000_000)``, oldest first.
     """
 
@@ -35,6 +36,7 @@ class CapacityWarning:
     threshold_pct: float
     forecast: str = ""
     held: bool = False
+    locked: bool = False
     history: tuple[tuple[str, int], ...] = ()
 
 
@@ -70,9 +72,13 @@ def _commands(warning: CapacityWarning, origin: Origin) -> tuple[Command, ...]:
     look = Command(
         "To see what would be evicted, and why other copies stay", origin.command("fusion cleanup run --dry-run")
     )
+    now = Command("To evict now", origin.command("fusion cleanup run"))
+    if warning.locked:
+        unlock = origin.command("fusion unlock --cleanup")
+        return (Command("To remove the lock, once you know that nothing makes room any more", unlock), now, look)
     keep = Command("To keep a study on the NAS", origin.command('fusion pin STUDY --reason "why"'))
     if not warning.held:
-        return (look, keep, Command("To evict now", origin.command("fusion cleanup run")))
+        return (look, keep, now)
     return (
         Command(
             "First let snapshots expire, or empty the recycle bin, on the NAS itself; then",

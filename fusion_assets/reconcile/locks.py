@@ -216,6 +216,22 @@ def find_backup_lock(nas: Storage, backup_name: str, run_name: str) -> FoundLock
     return found if found and found.state.alive is not False else None
 
 
+def find_cleanup_lock(nas: Storage) -> FoundLock | None:
+    """The lock of a cleanup that stands in the way of making room.
+
+    Args:
+        nas: The NAS.
+
+    Returns:
+        None if there is none, it is this process's own, or its owner is certainly dead, so that it is taken over.
+
+    Raises:
+        ResourceError: It cannot be seen.
+    """
+    found = _find(nas, CLEANUP_LOCK, "")
+    return found if found and found.state.alive is not False else None
+
+
 def unlock(source: Storage, nas: Storage, *, run_name: str, backup_name: str, force: bool = False) -> Unlocked:
     """Remove the locks that a crash left on a study, unless an owner of one is seen to be running: both, or neither.
 
@@ -238,6 +254,24 @@ def unlock(source: Storage, nas: Storage, *, run_name: str, backup_name: str, fo
         return Unlocked(removed=False, message=f"{living[0]}; --force removes the lock all the same")
     done = [_remove(place, lock) for place, lock in found]
     return Unlocked(all(one.removed for one in done), "\n".join(one.message for one in done))
+
+
+def unlock_cleanup(nas: Storage, *, force: bool = False) -> Unlocked:
+    """Remove the lock that a crash left on the cleanup, unless its owner is seen to be running.
+
+    Args:
+        nas: The NAS.
+        force: Remove it even if its owner is running.
+
+    Raises:
+        ResourceError: The NAS cannot be seen, or refused.
+    """
+    found = _find(nas, CLEANUP_LOCK, "")
+    if found is None:
+        return Unlocked(removed=False, message=f"there is no {nas.location(CLEANUP_LOCK)}: nobody makes room")
+    if found.state.alive and not force:
+        return Unlocked(removed=False, message=f"{found}; --force removes the lock all the same")
+    return _remove(nas, found)
 
 
 def unlock_ledger(ledger: Ledger, *, force: bool = False) -> Unlocked:
@@ -348,7 +382,7 @@ def _backup_path(backup_name: str) -> str:
 
 def _message(storage: Storage, study: str, state: LockState) -> str:
     if state.lock.path == CLEANUP_LOCK:
-        advice = "wait until it is done; if that process is certainly gone, remove the file"
+        advice = "wait until it is done; if that process is certainly gone, `fusion unlock --cleanup` removes the lock"
         return (
             f"room is being made on the NAS: {storage.location(CLEANUP_LOCK)} is held by {state.text} | hint: {advice}"
         )

@@ -146,6 +146,7 @@ def test_a_cleanup_that_another_host_makes_is_not_joined(lab: StoreLab) -> None:
     with pytest.raises(LockHeldError, match="microscope-2"):  # exit code 2 at the border of the program
         fusion(lab, "cleanup", "run")
     assert len(lab.on_nas()) == 3
+    assert "fusion unlock --cleanup" in fusion(lab, "cleanup", "run", "--dry-run").stderr
 
 
 def test_the_hook_runs_first_and_its_failure_keeps_the_cleanup_from_starting(lab: StoreLab, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from definitions import build_defs
 from fusion_assets.config import load_config
 from fusion_assets.eviction.history import read_samples
 from resources.local import LocalStorage
+from resources.process import this_host
 from resources.storage import Space
 from tests.real.small_lab import STUDY, SmallLab
 from tests.sensors.daemon import Daemon, Tick, until_quiet
@@ -108,6 +109,27 @@ def test_snapshots_that_hold_the_space_stop_everything_after_one_study_with_one_
     assert copies(lab) == [OTHER, THIRD]
     (subject,) = subjects(full)
     assert "did not rise" in subject
+
+
+def test_the_lock_of_a_cleanup_whose_host_is_gone_is_mailed_once_with_its_way_out(lab, full) -> None:
+    lock = {"hostname": "old-host", "pid": 77, "started_at": datetime.now(UTC).isoformat()}
+    (lab.nas / ".cleanup.lock").write_text(json.dumps(lock))
+    want_free(lab, 100 * (SIZE - taken(lab.nas) + 100) / SIZE)
+    tick = full.tick("truenas_capacity")
+    assert tick.requested == []
+    assert "room is being made" in tick.skipped
+    assert subjects(full) == [], "a cleanup of another host may take a while"
+    lock["started_at"] = "2026-01-01T00:00:00Z"
+    (lab.nas / ".cleanup.lock").write_text(json.dumps(lock))
+    for _ in range(2):
+        assert full.tick("truenas_capacity").requested == []
+    assert [subject.partition("] ")[2] for subject in subjects(full)] == [f"no room can be made on {this_host()}"]
+    (mail, _), *_ = full.mailbox._queue.waiting(datetime.now(UTC))
+    assert str(lab.nas / ".cleanup.lock") in mail.message.text
+    assert "fusion unlock --cleanup" in mail.message.text
+    assert lab.fusion("unlock", "--cleanup").returncode == 0
+    assert lab.fusion("unlock", "--cleanup").returncode == 1
+    assert full.tick("truenas_capacity").requested == [STUDY]
 
 
 def test_a_nas_filled_by_others_is_told_of_once_and_keeps_its_last_copy(lab, full, monkeypatch) -> None:
