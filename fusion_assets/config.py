@@ -33,6 +33,7 @@ Days = Annotated[float, Field(ge=0, le=36_500)]
 Minutes = Annotated[float, Field(ge=0, le=525_600)]
 
 _SMB_PORT = 445
+_MOST_KEPT_FREE_PCT = 50
 # The form that R1 gives a study's name: one directory in the NAS root, and none of those we keep there ourselves.
 _STUDY_NAME = re.compile(r"[0-9]{8}(_[A-Za-z0-9-]+){3}")
 
@@ -108,13 +109,25 @@ class BackupSection(Section):
 class CleanupSection(Section):
     """When the NAS is too full, and how much one cleanup may remove at the most.
 
-    All of the NAS kept free, or all of the store removed in one cleanup, would empty it: 100 is refused for both.
+    All of the NAS kept free, or all of the store removed in one cleanup, would empty it: 100 is refused for both. More
+    than half of it kept free is rarely meant (the share that may be *used*, a slip of the hand) and empties most of it
+    in some quarters of an hour: that is taken only from who says, too, how much one cleanup may remove.
     """
 
     free_threshold_pct: Percent = 15
     max_studies: Positive = 20
     max_bytes: Positive | None = None
     max_store_pct: Percent = 50
+
+    @model_validator(mode="after")
+    def _keeps_half(self) -> Self:
+        if self.free_threshold_pct > _MOST_KEPT_FREE_PCT and "max_store_pct" not in self.model_fields_set:
+            raise ValueError(
+                f"free_threshold_pct = {self.free_threshold_pct:g} evicts copies until that share of the NAS is FREE, "
+                f"which empties most of it: more than {_MOST_KEPT_FREE_PCT} is refused | hint: write 15, say; if it is "
+                "really meant, say by max_store_pct, too, which share of all copies one cleanup may remove"
+            )
+        return self
 
 
 class ScrubSection(Section):

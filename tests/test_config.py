@@ -60,6 +60,15 @@ def test_a_threshold_that_would_empty_the_nas_is_refused() -> None:
     assert "cleanup.free_threshold_pct" in error_of(cleanup={"free_threshold_pct": 100})
 
 
+def test_a_threshold_typed_as_the_share_that_may_be_used_is_refused_unless_it_is_meant() -> None:
+    message = error_of(cleanup={"free_threshold_pct": 85})
+    assert "free_threshold_pct = 85 evicts copies until that share of the NAS is FREE" in message
+    assert "max_store_pct" in message
+    assert parse_config(SMALL | {"cleanup": {"free_threshold_pct": 50}}).cleanup.max_store_pct == 50
+    meant = {"free_threshold_pct": 85, "max_store_pct": 20}
+    assert parse_config(SMALL | {"cleanup": meant}).cleanup.free_threshold_pct == 85
+
+
 def test_two_aliases_that_would_overwrite_each_other_are_refused() -> None:
     assert "both become" in error_of(alias={"a": "20260105_WW_HCC_run1", "b": "20260105_ww_hcc_RUN1"})
 

@@ -114,7 +114,8 @@ def _is_killed_at_a_gate(lab: SmallLab, services: Services) -> None:
     order = lab.folder / KILL
     order.touch()
     with lab.config.open("a") as file:
-        file.write(f"[cleanup]\nfree_threshold_pct = {100 * (SIZE - taken(lab.nas) + 100) / SIZE}\n")
+        percent = 100 * (SIZE - taken(lab.nas) + 100) / SIZE
+        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\nmax_store_pct = 50\n")
     services.stop(CODE_SERVER)
     services.start(CODE_SERVER)
     services.until(lambda: not order.exists(), "the worker was killed")

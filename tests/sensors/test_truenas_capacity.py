@@ -39,9 +39,9 @@ def taken(nas: Path) -> int:
     return sum(file.stat().st_size for file in nas.rglob("*") if file.is_file() and "_manifest" not in file.parts)
 
 
-def want_free(lab: SmallLab, percent: float, more: str = "") -> None:
+def want_free(lab: SmallLab, percent: float) -> None:
     with lab.config.open("a") as file:
-        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\n{more}\n")
+        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\nmax_store_pct = 50\n")
 
 
 def copies(lab: SmallLab) -> list[str]:
