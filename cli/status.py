@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fusion_assets.reconcile.lab import Lab
 
 _CAUSE = "heartbeat:daemon"
+_CLOCK = "that is yet to come: the clock was set back, and Dagster waits for that time unless its daemon is restarted"
 
 
 @click.command()
@@ -119,19 +120,22 @@ def _mail(config: Config, settings: Settings, life: Heartbeat, now: datetime) ->
     posted = mailbox.post(
         Event.HEARTBEAT,
         {_CAUSE: ""},
-        lambda _: silence_message([Stopped("the daemon", last_heard=life.at)], here(config, now)),
+        lambda _: silence_message([Stopped("the daemon", _CLOCK if life.is_ahead else "", life.at)], here(config, now)),
     )
     for sentence in (str(posted), *posted.problems):
         click.echo(sentence, err=True)
 
 
 def _life_to_json(life: Heartbeat) -> dict[str, Any]:
-    return {"fresh": life.fresh, "at": life.at.isoformat() if life.at else None, "file": str(life.file)}
+    at = life.at.isoformat() if life.at else None
+    return {"fresh": life.fresh, "at": at, "is_ahead": life.is_ahead, "file": str(life.file)}
 
 
 def _life_line(life: Heartbeat, now: datetime) -> str:
     if life.at is None:
         return f"daemon     {click.style('never heard of', fg='red')} ({life.file})"
+    if life.is_ahead:
+        return f"daemon     {click.style('silent', fg='red')}, last heard of {life.at:%Y-%m-%d %H:%M} UTC: {_CLOCK}"
     minutes = (now - life.at).total_seconds() / 60
     mark = click.style("alive", fg="green") if life.fresh else click.style("silent", fg="red")
     return f"daemon     {mark}, last heard of {life.at:%Y-%m-%d %H:%M} UTC, {minutes:.0f} minutes ago"

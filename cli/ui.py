@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -75,7 +76,7 @@ def serve(config: Config, port: int, environment: Mapping[str, str] | None = Non
     """
     folder = prepare_instance(state_folder(config))
     with _only_daemon(folder):
-        _list_studies(config, folder)
+        _prepare_history(config, folder)
         variables = {**(environment or {}), HOME_VARIABLE: str(folder), CONFIG_VARIABLE: str(config.path)}
         return _serve(port, {**os.environ, **variables})
 
@@ -115,19 +116,26 @@ def _serve(port: int, environment: Mapping[str, str]) -> int:
             _await_end(process)
 
 
-def _list_studies(config: Config, folder: Path) -> None:
-    """Give every study at the source a partition, so that the UI can run it; without a source, it has those it had."""
-    try:
-        with open_lab(config) as lab:
-            names = {*source_studies(tuple(lab.source.list())), *trashed_studies(lab)}
-    except ResourceError as error:
-        click.echo(f"warning: {described(error)}; the UI shows the studies it knows already", err=True)
-        return
+def _prepare_history(config: Config, folder: Path) -> None:
+    """Let nothing wait for a time that a clock was ahead to, and give every study at the source a partition."""
     from fusion_assets.partitions import partition_key, studies
+    from resources.tick_times import take_back_tick_times
 
+    names = _studies_at_source(config)
     with dagster_instance(folder) as instance:
+        take_back_tick_times(instance, datetime.now(UTC))
         if names:
             instance.add_dynamic_partitions(str(studies.name), sorted(map(partition_key, names)))
+
+
+def _studies_at_source(config: Config) -> set[str]:
+    """What the UI is to list, so that it can run it; without a source, it lists what it did before."""
+    try:
+        with open_lab(config) as lab:
+            return {*source_studies(tuple(lab.source.list())), *trashed_studies(lab)}
+    except ResourceError as error:
+        click.echo(f"warning: {described(error)}; the UI shows the studies it knows already", err=True)
+        return set()
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:

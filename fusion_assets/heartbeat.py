@@ -17,6 +17,8 @@ from fusion_assets.state import replace_text, state_folder
 
 _FILE = "heartbeat"
 _PING_SECONDS = 10.0
+# The clocks of two hosts differ by less, and no sign of life takes longer to be written.
+_CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,13 @@ class Heartbeat:
         file: Where its sign of life is.
         at: The last one, UTC; None when there never was one.
         fresh: Whether it is recent enough.
+        is_ahead: Whether it is of a time to come: the clock was set back since, and Dagster waits for that time.
     """
 
     file: Path
     at: datetime | None
     fresh: bool
+    is_ahead: bool = False
 
 
 def heartbeat_file(config: Config) -> Path:
@@ -85,5 +89,6 @@ def read_heartbeat(config: Config, now: datetime) -> Heartbeat:
         return Heartbeat(file, None, fresh=False)
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    # One from the future is of a clock that was set back since: the next sign tells.
-    return Heartbeat(file, at, fresh=now - at <= timedelta(minutes=config.heartbeat.max_age_minutes))
+    is_ahead = at - now > _CLOCKS_DIFFER
+    fresh = not is_ahead and now - at <= timedelta(minutes=config.heartbeat.max_age_minutes)
+    return Heartbeat(file, at, fresh, is_ahead)

@@ -36,6 +36,11 @@ def test_a_watcher_outside_notices_a_dead_daemon_by_an_exit_code(lab) -> None:
     silent = lab.fusion("status", "--heartbeat", "-f", "json")
     assert silent.returncode == 1
     assert json.loads(silent.stdout)["heartbeat"]["fresh"] is False
+    beat(lab, datetime.now(UTC) + timedelta(seconds=60))
+    assert lab.fusion("status", "--heartbeat").returncode == 0, "no two clocks are the same"
+    beat(lab, datetime.now(UTC) + timedelta(days=400))
+    ahead = lab.fusion("status", "--heartbeat")
+    assert (ahead.returncode, "the clock was set back" in ahead.stdout) == (1, True)
 
 
 def test_a_dead_daemon_is_mailed_once_by_the_watcher_and_its_next_death_again(lab) -> None:

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorTick, SensorInstigatorData
 
 from tests.notify.mail_servers import PASSWORD, USER, Authority
 from tests.real.s3 import free_port
@@ -30,6 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 CODE_SERVER, DAEMON, WEBSERVER, HEARTBEAT = (
     f"fusion-{name}.service" for name in ("code-server", "daemon", "webserver", "heartbeat")
 )
+_BEFORE = "ExecStartPre="
 SECOND = "second daemon"
 NOTHING: Mapping[str, str] = {}
 _BUSY = """
@@ -131,6 +134,11 @@ class Services:
     def argv(self, unit: str) -> list[str]:
         return shlex.split(self.setting(unit, "ExecStart"))
 
+    def before(self, unit: str) -> list[list[str]]:
+        """What is run to its end before a unit starts."""
+        lines = (self.deploy / unit).read_text(encoding="utf-8").splitlines()
+        return [shlex.split(line.removeprefix(_BEFORE)) for line in lines if line.startswith(_BEFORE)]
+
     def start(self, *units: str, name: str = "") -> None:
         """Start units, in this order.
 
@@ -140,6 +148,8 @@ class Services:
         """
         for unit in units:
             with self.log(name or unit).open("ab") as log:
+                for argv in self.before(unit):
+                    subprocess.run(argv, env=self.variables(), cwd=self.home, stdout=log, stderr=log, check=True)
                 self.running[name or unit] = subprocess.Popen(
                     self.argv(unit),
                     env={**self.variables(), _MARK: f"{self.folder}/{name or unit}"},
@@ -211,6 +221,17 @@ class Services:
             run = instance.get_run_by_id(run_id)
         assert run is not None
         return run
+
+    def set_clock_back(self, by: timedelta) -> None:
+        """What Dagster remembers of its ticks is as if the clock had been ahead by as much."""
+        with self.instance() as instance:
+            for state in instance.all_instigator_state():
+                for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1):
+                    later = tick.tick_data._replace(timestamp=tick.timestamp + by.total_seconds())
+                    instance.update_tick(InstigatorTick(tick.tick_id, later))
+                if isinstance(data := state.instigator_data, SensorInstigatorData) and data.last_tick_start_timestamp:
+                    ahead = data.last_tick_start_timestamp + by.total_seconds()
+                    instance.update_instigator_state(state.with_data(data._replace(last_tick_start_timestamp=ahead)))
 
     def look_again(self) -> None:
         """Wait until every sensor that looks often has looked once more from beginning to end, however slow it is."""

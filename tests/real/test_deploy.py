@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_the_units_on_postgres_bring_a_study_to_its_end_once_though_the_daemon_i
         services.start(CODE_SERVER, DAEMON, WEBSERVER)
         services.until(lambda: any(small_lab.copy.rglob("*.partial")), "the transfer began")
         services.kill(DAEMON)
+        services.set_clock_back(timedelta(days=400))
         services.start(DAEMON)
         services.until(lambda: not small_lab.study.exists(), "the study was released", 120)
         assert_completed(small_lab)

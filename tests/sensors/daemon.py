@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+from dagster._daemon.sensor import is_under_min_interval
 
 from definitions import build_defs
 from fusion_assets.config import load_config
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.partitions import partition_key, studies
+from resources.tick_times import take_back_tick_times
 
 RUN_KEY_TAG = "dagster/run_key"
+_MOMENT = 1e-9
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -29,11 +37,13 @@ class Tick:
         requested: Studies for which a run was requested, by partition key.
         runs: What came of those that were new.
         skipped: Why nothing was requested.
+        waited: Whether Dagster did not tick it at all: its last tick was at a time that is yet to come.
     """
 
     requested: list[str]
     runs: list[dg.ExecuteInProcessResult]
     skipped: str = ""
+    waited: bool = False
 
     @property
     def failed(self) -> list[str]:
@@ -56,7 +66,9 @@ class Daemon:
         return Mailbox(load_config(self.config))
 
     def tick(self, sensor: str) -> Tick:
-        """Tick a sensor once, and run what it requests, one after the other."""
+        """Tick a sensor once, if Dagster would, and run what it requests, one after the other."""
+        if not self._is_ticked(sensor):
+            return Tick([], [], waited=True)
         definitions = build_defs(load_config(self.config), retry_seconds=0.01)
         with dg.build_sensor_context(
             instance=self.instance,
@@ -78,6 +90,22 @@ class Daemon:
         runs = [self._run(request, job) for request in requests] if self.run_requested and not self.only_begin else []
         self.cursors[sensor] = data.cursor
         return Tick([request.partition_key or "" for request in requests], runs, data.skip_message or "")
+
+    def restart(self) -> None:
+        """As its unit does."""
+        take_back_tick_times(self.instance, datetime.now(UTC))
+
+    def _is_ticked(self, sensor: str) -> bool:
+        """Whether Dagster ticks it now, and a note of it if so; between two ticks a moment is long enough."""
+        now = datetime.now(UTC).timestamp()
+        (state,) = [one for one in self.instance.all_instigator_state() if one.name == sensor] or [None]
+        if state is None:
+            self.instance.add_instigator_state(instigator(sensor, SensorInstigatorData(now, min_interval=60)))
+            return True
+        if is_under_min_interval(state, SimpleNamespace(min_interval_seconds=_MOMENT)):
+            return False
+        self.instance.update_instigator_state(state.with_data(state.instigator_data._replace(last_tick_timestamp=now)))
+        return True
 
     def _begin(self, requests: Sequence[dg.RunRequest], job: str) -> None:
         """As on a host on which all of them take days."""
@@ -111,6 +139,15 @@ class Daemon:
             run_config=_QUIET,
             raise_on_error=False,
         )
+
+
+def instigator(
+    name: str, data: SensorInstigatorData, status: InstigatorStatus = InstigatorStatus.RUNNING
+) -> InstigatorState:
+    """What Dagster knows of a sensor."""
+    location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="fusion")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "fusion"), name)
+    return InstigatorState(origin, InstigatorType.SENSOR, status, data)
 
 
 def until_quiet(tick: Callable[[], Tick], at_most: int = 10) -> list[Tick]:

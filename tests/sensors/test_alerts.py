@@ -11,18 +11,7 @@ import pytest
 import time_machine
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.remote_origin import (
-    GrpcServerCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    SensorInstigatorData,
-    TickData,
-    TickStatus,
-)
+from dagster._core.scheduler.instigation import InstigatorStatus, SensorInstigatorData, TickData, TickStatus
 from dagster._utils.error import SerializableErrorInfo
 
 from fusion_assets.config import load_config
@@ -32,7 +21,7 @@ from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG, STATE_TAG
 from sensors.alert_mail import tell_of_silence
 from sensors.silence import find_silent
 from tests.real.small_lab import STUDY, SmallLab
-from tests.sensors.daemon import Daemon
+from tests.sensors.daemon import Daemon, instigator
 
 pytestmark = pytest.mark.real
 
@@ -302,11 +291,8 @@ def add_sensor(
     status: InstigatorStatus = InstigatorStatus.RUNNING,
 ) -> None:
     """What the daemon leaves of a sensor that ticked once."""
-    location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="fusion")
-    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "fusion"), name)
     data = SensorInstigatorData(last_tick_timestamp=ticked.timestamp(), min_interval=60)
-    state = InstigatorState(origin, InstigatorType.SENSOR, status, data)
-    instance.add_instigator_state(state)
+    instance.add_instigator_state(instigator(name, data, status))
     add_tick(instance, name, ticked, SerializableErrorInfo(error, [], "OSError") if error else None)
 
 
