@@ -93,6 +93,12 @@ class MonitorState:
         newest = sorted(kept.items(), key=lambda item: item[1])[-MAX_SENT:]
         return replace(self, sent=dict(newest))
 
+    def as_of(self, now: datetime) -> MonitorState:
+        """The same, seen by a clock that may have been set back: what it reported in times to come counts from now."""
+        if all(at <= now for at in self.sent.values()):
+            return self
+        return replace(self, sent={key: min(at, now) for key, at in self.sent.items()})
+
 
 def load_state(folder: Path) -> MonitorState:
     """What was remembered; an empty state before the first look.

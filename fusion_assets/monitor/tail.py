@@ -135,6 +135,7 @@ def read_new_blocks(
     """
     if state.log != place.address:
         state = MonitorState(place.address, sent=state.sent)
+    state = state.as_of(now)
     gathering = Gathering(patterns, lambda key: key in state.sent and now - state.sent[key] < keep)
     try:
         position = state.position or _first_position(place, patterns)

@@ -357,6 +357,18 @@ def test_a_clock_that_jumps_back_delays_the_last_error_and_loses_nothing(log: Wa
     assert first_lines(log.look(after=6)) == [error("stuck")]
 
 
+def test_an_error_that_was_reported_by_a_clock_a_year_ahead_is_news_again_after_its_days_and_not_after_a_year(
+    log: Watched,
+) -> None:
+    year, keep = 365 * 86400, KEEP.total_seconds()
+    log.write(error("stuck") + "\n" + info("b") + "\n")
+    assert first_lines(log.look(after=year)) == [error("stuck")]
+    log.write(error("stuck") + "\n" + info("c") + "\n")
+    assert log.look(after=-year).groups == (), "it was reported just now"
+    log.write(error("stuck") + "\n" + info("d") + "\n")
+    assert first_lines(log.look(after=keep + 1)) == [error("stuck")]
+
+
 def test_reading_goes_through_the_storage(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(error("stuck") + "\n" + info("b") + "\n")
     place = LogPlace(LocalStorage(str(tmp_path)), NAME, NAME)
