@@ -20,6 +20,7 @@ from fusion_assets.reconcile.idle import Memory
 from fusion_assets.reconcile.launch import Decisions, Launch, decide, state_of
 from fusion_assets.reconcile.observe import PartialObservation, observe_next
 from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies
+from fusion_assets.reconcile.room import measure_room
 from fusion_assets.state import state_folder
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabSource
@@ -56,7 +57,8 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
         until, now = time.monotonic() + LOOK_SECONDS, datetime.now(UTC)
         cursor = cursor_from_text(context.cursor)
         try:
-            observed = observe_next(lab.open(config), cursor.memory, after=cursor.after, until=until, now=now)
+            here = lab.open(config)
+            observed = observe_next(here, cursor.memory, after=cursor.after, until=until, now=now)
         except ResourceError as error:
             return _blind(config, mailbox, cursor, described(error), now)
         plans = plan_studies(Desired(config.backup.delete_source), observed.seen.studies)
@@ -66,6 +68,7 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
             tries=tries_of(context.instance, {state_of(plan) for plan in plans if plan.actions}),
             now=now,
             at_most=RUNS_A_TICK,
+            room=measure_room(here),
         )
         _write_down(config, plans, decisions, now)
         tell_of_stuck(config, mailbox, plans, now)

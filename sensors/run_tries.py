@@ -13,7 +13,7 @@ import dagster as dg
 
 from fusion_assets.partitions import run_name_of
 from fusion_assets.reconcile.launch import Tries
-from fusion_assets.studies.tags import HOPELESS, RETRY_TAG, STATE_TAG
+from fusion_assets.studies.tags import FOR_ROOM, HOPELESS, RETRY_TAG, STATE_TAG
 
 PARTITION_TAG = "dagster/partition"
 
@@ -70,16 +70,9 @@ def tries_of(instance: dg.DagsterInstance, states: Collection[str]) -> dict[str,
 
 
 def _tries(records: Iterable[dg.RunRecord]) -> Tries:
-    records = list(records)
-    return Tries(
-        len(records),
-        max(ended_at(record) for record in records),
-        hopeless=any(_is_hopeless(record.dagster_run.tags) for record in records),
-    )
-
-
-def _is_hopeless(tags: Mapping[str, str]) -> bool:
-    return tags.get(RETRY_TAG) == HOPELESS
+    ordered = sorted(records, key=ended_at)
+    retry = [record.dagster_run.tags.get(RETRY_TAG) for record in ordered]
+    return Tries(len(ordered), ended_at(ordered[-1]), hopeless=HOPELESS in retry, for_room=retry[-1] == FOR_ROOM)
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

@@ -47,6 +47,7 @@ from fusion_assets.reconcile.plan import (
 )
 from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SIDECAR_FIELD, accepted, known_sidecars
 from fusion_assets.standard.listing import Listing
+from fusion_assets.transfer.checksums import rounded_up
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
 
@@ -82,6 +83,18 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
         file_count=source.listing.file_count if source else record.file_count if record else 0,
         total_bytes=source.listing.total_bytes if source else record.total_bytes if record else 0,
         fingerprint=source.observation.fingerprint if source else "",
+        bytes_to_copy=_bytes_to_copy(at_hand, facts.copy),
+    )
+
+
+def _bytes_to_copy(at_hand: Listing | None, copy: CopyFacts | Present | Unseen | None) -> int:
+    """In whole blocks, as they are written; what is on the NAS already may have to be copied anew, but in its place."""
+    held = copy.files if isinstance(copy, CopyFacts) else {}
+    wanted = at_hand.files if at_hand else ()
+    return sum(
+        rounded_up(entry.size)
+        for entry in wanted
+        if (found := held.get(entry.path)) is None or not same_file(entry, found)
     )
 
 

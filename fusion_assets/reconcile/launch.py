@@ -12,12 +12,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
+from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.plan import LOCKED, StudyPlan, Verdict, why_nothing
+from fusion_assets.reconcile.room import Queue, Room
 
 # A server that was restarted is back after minutes, a broken disk after a day: 5, 20, 80 minutes, 5 hours, then daily.
 _FIRST_PAUSE = timedelta(minutes=5)
 _LONGEST_PAUSE = timedelta(days=1)
 _FACTOR = 4
+# What failed for want of room waits for it without a run; the room it then gets must not be gone again a day later.
+_PAUSES_FOR_ROOM = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,13 @@ class Tries:
         ended: How many tries ended; none of them changed the state, or it would be another one.
         last_ended_at: When the last of them ended.
         hopeless: Whether one failed for a reason that trying again cannot cure.
+        for_room: Whether the last of them failed because the NAS was full.
     """
 
     ended: int
     last_ended_at: datetime
     hopeless: bool = False
+    for_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def again_at(tried: Tries | None) -> datetime:
     """
     if tried is None or tried.ended == 0:
         return datetime.min.replace(tzinfo=UTC)
-    return tried.last_ended_at + pause_after(tried.ended)
+    return tried.last_ended_at + pause_after(min(tried.ended, _PAUSES_FOR_ROOM) if tried.for_room else tried.ended)
 
 
 def decide(
@@ -109,6 +115,7 @@ def decide(
     tries: Mapping[str, Tries],
     now: datetime,
     at_most: int,
+    room: Room | None = None,
 ) -> Decisions:
     """Decide what to start.
 
@@ -118,9 +125,12 @@ def decide(
         tries: What came of earlier tries, by `state_of`.
         now: The time, UTC.
         at_most: How many to start.
+        room: What there is on the NAS; None when that is not known, and then nothing waits for it.
     """
     launches: list[Launch] = []
     held_back: dict[str, str] = {}
+    plans = tuple(plans)
+    queue = Queue(room, sum(plan.observed.bytes_to_copy for plan in plans if _is_at_work(plan, running)))
     for plan in plans:
         if not plan.actions:
             if plan.verdict is not Verdict.SETTLED:
@@ -131,11 +141,17 @@ def decide(
         why = _why_not_now(plan, running, tried, now)
         if why is None and len(launches) == at_most:
             why = f"{at_most} others are started first; its turn comes at one of the next looks"
+        elif why is None or (tried and tried.for_room and plan.study not in running):
+            why = queue.why_not(plan) or why
         if why is None:
             launches.append(Launch(plan, state, tried.ended if tried else 0))
         else:
             held_back[plan.study] = why
     return Decisions(tuple(launches), held_back)
+
+
+def _is_at_work(plan: StudyPlan, running: Collection[str]) -> bool:
+    return plan.study in running or plan.observed.conditions[Name.UNLOCKED].reason == LOCKED
 
 
 def _why_not_now(plan: StudyPlan, running: Collection[str], tried: Tries | None, now: datetime) -> str | None:

@@ -86,6 +86,7 @@ class ObservedStudy:
         file_count: Files at the source, or as recorded.
         total_bytes: Their bytes.
         fingerprint: Of the source listing; empty when it is not there.
+        bytes_to_copy: Of those at the source or in its trash, what the NAS does not have as they are.
     """
 
     run_name: str
@@ -96,6 +97,7 @@ class ObservedStudy:
     file_count: int = 0
     total_bytes: int = 0
     fingerprint: str = ""
+    bytes_to_copy: int = 0
 
     @property
     def at_host(self) -> bool:

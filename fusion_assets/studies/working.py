@@ -18,9 +18,9 @@ from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies.lab_resource import LabSource
-from fusion_assets.studies.tags import HOPELESS, RETRY_TAG
+from fusion_assets.studies.tags import FOR_ROOM, HOPELESS, RETRY_TAG
 from fusion_assets.transfer.sidecar import SidecarError
-from resources.errors import ResourceError, UnavailableError, UnsafeNameError, described
+from resources.errors import ResourceError, StorageFullError, UnavailableError, UnsafeNameError, described
 
 # Three tries in all, a minute apart or more: what a NAS or a bucket needs to come back from a restart.
 _RETRIES = 2
@@ -75,7 +75,8 @@ def retrying(context: dg.AssetExecutionContext, retry_seconds: float) -> Iterato
 
     Raises:
         RetryRequested: A place did not answer, and the step was not tried often enough.
-        Failure: Anything else of ours; where trying again is hopeless before the study changes, the run bears that tag.
+        Failure: Anything else of ours; where trying again is hopeless before the study changes, or has to wait for
+            room, the run bears that tag.
     """
     run_name = run_name_of(context.partition_key)
     try:
@@ -85,6 +86,7 @@ def retrying(context: dg.AssetExecutionContext, retry_seconds: float) -> Iterato
             context.log.warning(f"{run_name}: {described(error)}; trying again in {retry_seconds:.0f} s")
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
     except (ResourceError, GateError, HookError, *PERMANENT_ERRORS) as error:
-        if isinstance(error, _HOPELESS_ERRORS):
-            context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: HOPELESS})
+        if isinstance(error, (*_HOPELESS_ERRORS, StorageFullError)):
+            when = FOR_ROOM if isinstance(error, StorageFullError) else HOPELESS
+            context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: when})
         raise dg.Failure(described(error), allow_retries=False) from error

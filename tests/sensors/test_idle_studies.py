@@ -6,19 +6,26 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 
 from fusion_assets.config import load_config
 from fusion_assets.reconcile.decisions import load_decisions
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.state import state_folder
+from fusion_assets.studies.tags import STATE_TAG
+from fusion_assets.transfer.options import TransferOptions
+from resources.local import LocalStorage
 from resources.process import this_host
+from resources.storage import Space
 from sensors.idle_cursor import IdleCursor, cursor_from_text
+from sensors.run_tries import tries_of
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_nothing_lost
 from tests.sensors.daemon import Daemon, until_quiet
 
 pytestmark = pytest.mark.real
 
 OTHER = "20260106_WW_HCC_run2"
+RESERVE = TransferOptions().space_reserve
 
 
 def tick(daemon: Daemon):
@@ -134,6 +141,30 @@ def test_what_is_held_back_is_explained_and_what_is_started_is_no_longer(lab, da
     lab.config.write_text(lab.config.read_text().replace("settle_minutes = 30", "settle_minutes = 0"))
     until_quiet(lambda: tick(daemon))
     assert load_decisions(folder) == {}
+
+
+def test_a_full_nas_is_waited_for_without_a_run_and_who_fails_on_one_all_the_same_waits_for_room_too(
+    lab, daemon, monkeypatch
+) -> None:
+    free = {"bytes": 100}
+    spaces = lambda _: Space(100 * RESERVE, RESERVE + free["bytes"])  # noqa: E731 - as the storage measures
+    monkeypatch.setattr(LocalStorage, "space", spaces)
+    full = tick(daemon)
+    assert full.requested == []
+    assert "waits for room on the NAS" in full.skipped
+    assert "waits for room on the NAS" in load_decisions(state_folder(load_config(lab.config)))[STUDY].why
+    free["bytes"] = 10_000_000
+    daemon.before_run = lambda: free.update(bytes=100)  # others were faster
+    assert tick(daemon).failed == [STUDY]
+    assert "waits for room on the NAS" in tick(daemon).skipped
+    (run,) = daemon.instance.get_runs()
+    (tried,) = tries_of(daemon.instance, {run.tags[STATE_TAG]}).values()
+    assert (tried.for_room, tried.hopeless) == (True, False)
+    daemon.before_run = None
+    free["bytes"] = 10_000_000
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=6)):
+        until_quiet(lambda: tick(daemon))
+    assert not lab.study.exists()
 
 
 def test_a_directory_with_an_odd_name_gets_a_partition_that_dagster_can_keep(lab, daemon) -> None:
