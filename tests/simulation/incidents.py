@@ -17,6 +17,8 @@ from tests.simulation.people import backfill, pin_oldest
 
 FULL = 5
 """Days in which everything can happen that there is; a shorter lab has the worst of it."""
+LONG = 15
+"""In more days than this, most of it happens twice."""
 
 # Long enough to be mailed about: a place is away for an hour before that.
 _LONG = timedelta(hours=3)
@@ -85,16 +87,19 @@ def plan_incidents(lab: SimulatedLab, start: datetime, end: datetime) -> list[In
         In the order in which they happen.
     """
     planned, step = _Planned(lab), lab.settings.step
-    scrub = _next_scrub(start + (end - start) * 0.15)
-    planned.once("bit flipped on the NAS", lab.flip_a_bit)(scrub - step)
+    # The second copy that is damaged must be told of although the first one was.
+    shares = (0.15, 0.5) if lab.settings.days > LONG else (0.15,)
+    scrubs = [_next_scrub(start + (end - start) * share) for share in shares]
+    for scrub in scrubs:
+        planned.once("bit flipped on the NAS", lab.flip_a_bit)(scrub - step)
     # After the last of them a study that failed six times is tried again within a day.
     first, last = start + (end - start) * 0.1, min(start + (end - start) * 0.85, end - timedelta(hours=36))
     parts = _parts(planned)
     for number, part in enumerate(parts):
         chance = lab.random.random() * 0.3
         at = first + (last - first) * (number + chance) / len(parts)
-        # Nothing is away while the damaged copy is found.
-        part(scrub + step if scrub - _LONG - step <= at <= scrub else at)
+        # Nothing is away while a damaged copy is found.
+        part(next((scrub + step for scrub in scrubs if scrub - _LONG - step <= at <= scrub), at))
     return sorted(planned.incidents)
 
 
@@ -131,7 +136,7 @@ def _parts(planned: _Planned) -> list[Begin]:
         lambda _at: None,
         outage("source unlisted", lab.lose_source, lab.find_source),
     ]
-    return [*parts, s3, daemon, source, storm, nas] if lab.settings.days > 15 else parts
+    return [*parts, s3, daemon, source, storm, nas] if lab.settings.days > LONG else parts
 
 
 def _next_scrub(since: datetime) -> datetime:

@@ -39,10 +39,10 @@ _FAILED = re.compile(r"backup: \d+ stud(y|ies) failed")
 _LOCKED = "locked by what no longer runs"
 _UNSEEN = "the lab cannot be looked at"
 _HELD = "free space did not rise"
-# What a lab is mailed that is nobody's failure, or is told of something that is counted elsewhere.
-_OTHERS = re.compile(
-    r"digest|check (every_study_as_declared|copies_intact) failed|backup stopped|cleanup|the NAS is too full"
-)
+_FULL = "the NAS is too full"
+_CHECKS = re.compile(r"check (every_study_as_declared|copies_intact) failed|\d+ checks failed")
+# What a lab is mailed that is nobody's failure, or is told of by a command that fails again each time it is called.
+_OTHERS = re.compile(r"digest|backup stopped|cleanup")
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Invariants:
     def _has_room(self, seen: Seen) -> Iterator[str]:
         """Sensors need some ticks to make room."""
         since, space, wanted = self.lab.low_since, self.lab.nas.space(), self.lab.settings.threshold
-        is_told = any(letter.title.startswith((_HELD, "the NAS is too full")) for letter in seen.received.letters)
+        is_told = any(letter.title.startswith((_HELD, _FULL)) for letter in seen.received.letters)
         if since and self.lab.now - since > _GRACE and not is_told:
             free = f"{100 * space.free / space.total:.1f} %"
             yield f"{free} are free, less than {wanted} % since {since}, and no mail says so"
@@ -214,18 +214,16 @@ class Invariants:
 
     def _no_cause_twice(self, seen: Seen) -> Iterator[str]:
         letters = seen.received.letters
-        failures = Counter((name, _DIGITS.sub("#", why)) for name, why in _failures(letters))
         outages = sum(self.lab.outages.values())
-        for (name, why), count in failures.items():
+        for (name, why), count in Counter(_failures(letters)).items():
             if count > (outages if name in _JOBS else 1):
                 yield f"{name}: {why}: {count} times"
-        for title, most in (
-            (_UNSEEN, sum(self.lab.outages.values())),
-            (_HELD, self.lab.happened["snapshot holds space"]),
-        ):
+        yield from (f"{name}: {found}: {n} times" for (name, found), n in Counter(_findings(letters)).items() if n > 1)
+        most = {_UNSEEN: outages, _HELD: self.lab.happened["snapshot holds space"], _FULL: self.lab.times_low}
+        for title, causes in most.items():
             count = sum(letter.title.startswith(title) for letter in letters)
-            if count > most:
-                yield f"{title!r} was mailed {count} times for {most} causes"
+            if count > causes:
+                yield f"{title!r} was mailed {count} times for {causes} causes"
         for letter in letters:
             if not _is_known(letter):
                 yield f"nobody expected mail {letter.mail}, {letter.title!r}"
@@ -258,9 +256,8 @@ class Invariants:
             elif study.fate not in (Fate.GOOD, Fate.KILLED) and name not in told:
                 yield f"{name} ({study.fate}) failed, and no mail says so"
         for name in self.lab.rotten:
-            if not seen.ledger[name].get(_EVICTED) and not any(
-                "copies_intact" in letter.text and name in letter.text for letter in letters
-            ):
+            found = any(row.startswith(f"{name} ") and "copies_intact" in row for row, _ in _findings(letters))
+            if not seen.ledger[name].get(_EVICTED) and not found:
                 yield f"the copy of {name} rotted, and no mail says so"
         unseen = sum(letter.title.startswith(_UNSEEN) for letter in letters)
         if unseen != sum(self.lab.outages.values()):
@@ -313,19 +310,32 @@ def _mailed(letters: tuple[Letter, ...], phrase: str) -> int:
 
 
 def _failures(letters: tuple[Letter, ...]) -> Iterator[tuple[str, str]]:
-    """Study and reason of each failure the daemon mailed; a person's or the calendar's command tells its own again."""
+    """Study and reason, numbers left out, of each failure the daemon mailed; a command tells its own again."""
     for letter in letters:
         if _FAILED.match(letter.title) and "What happens next" in letter.text:
-            rows = letter.text.partition("What failed\n")[2].partition("\n\n")[0]
-            for row in rows.splitlines():
-                name, _, why = row.strip().partition(": ")
-                yield name, re.sub(r" \(http\S+\)$", "", why)
+            yield from ((name, _DIGITS.sub("#", why)) for name, why in _rows(letter, "What failed"))
+
+
+def _findings(letters: tuple[Letter, ...]) -> Iterator[tuple[str, str]]:
+    """What each failed check found of each study, without what changes by itself."""
+    for letter in letters:
+        if _CHECKS.match(letter.title):
+            yield from ((name, _DIGITS.sub("#", found)) for name, found in _rows(letter, "What was found"))
+
+
+def _rows(letter: Letter, heading: str) -> Iterator[tuple[str, str]]:
+    for row in letter.text.partition(f"{heading}\n")[2].partition("\n\n")[0].splitlines():
+        name, _, why = row.strip().partition(": ")
+        yield name, re.sub(r" \(http\S+\)$", "", why)
 
 
 def _is_known(letter: Letter) -> bool:
-    if _FAILED.match(letter.title) or _LOCKED in letter.title or letter.title.startswith((_UNSEEN, _HELD)):
-        return True
-    return "instrument error" in letter.title or bool(_OTHERS.match(letter.title))
+    known = _FAILED.match(letter.title) or _CHECKS.match(letter.title) or _OTHERS.match(letter.title)
+    return bool(known) or letter.title.startswith((_UNSEEN, _HELD, _FULL)) or _is_about(letter)
+
+
+def _is_about(letter: Letter) -> bool:
+    return _LOCKED in letter.title or "instrument error" in letter.title
 
 
 def _differences(study: SimulatedStudy, place: Path, where: str, *, bytes_too: bool = True) -> Iterator[str]:

@@ -95,6 +95,7 @@ class SimulatedLab:
         faults: What is out of order at this moment.
         s3_back_at: When S3 was last started again.
         low_since: Since when less of the NAS is free than should be, and the daemon could do something about it.
+        times_low: How often that began.
     """
 
     folder: Path
@@ -122,6 +123,7 @@ class SimulatedLab:
     mail_port: int = field(default_factory=free_port)
     s3_back_at: datetime | None = None
     low_since: datetime | None = None
+    times_low: int = 0
     daemon_is_up: bool = True
     source_is_away: bool = False
     nas_is_away: bool = False
@@ -195,7 +197,7 @@ class SimulatedLab:
 
     def flip_a_bit(self) -> None:
         """The NAS's disks damage a file that was proven: the image of the newest copy whose source is released."""
-        copies = [name for name in self.copies() if not (self.disk / name).exists()]
+        copies = [name for name in self.copies() if not (self.disk / name).exists() and name not in self.rotten]
         if not copies:
             return
         study = next(one for one in self.studies if one.name == copies[-1])
@@ -265,6 +267,7 @@ class SimulatedLab:
             self.low_since = None
         elif self.low_since is None:
             self.low_since = self.now
+            self.times_low += 1
 
     def copies(self) -> list[str]:
         """The studies on the NAS, oldest archive first."""

@@ -80,10 +80,11 @@ def _letters(subject: str, text: str, mail: int) -> list[Letter]:
     """One letter, or those that were gathered into one: first a list of their subjects, then each behind a rule."""
     head, *told = text.split(f"\n{_RULE}\n")
     if not told:
-        return [Letter(_title(subject), text, mail)]
+        return [Letter(title_of(subject), text, mail)]
     subjects = re.findall(r"^\d+\. (.+)$", head, re.MULTILINE)
-    return [Letter(_title(one), part, mail) for one, part in zip(subjects, told, strict=False)]
+    return [Letter(title_of(one), part, mail) for one, part in zip(subjects, told, strict=False)]
 
 
-def _title(subject: str) -> str:
+def title_of(subject: str) -> str:
+    """What a subject says; the host left out."""
     return subject.removeprefix("[fusion-toolkit] ").rpartition(" on ")[0] or subject

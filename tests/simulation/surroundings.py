@@ -90,7 +90,8 @@ def surrounded(nas: Nas) -> Iterator[None]:
         patches.enter_context(patch("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time)))
         # 64 MiB are kept free for what others write: more than this NAS has.
         options = partial(TransferOptions, space_reserve=64 * 1024)
-        patches.enter_context(patch("fusion_assets.studies.assets.TransferOptions", options))
+        for module in ("fusion_assets.studies.assets", "fusion_assets.reconcile.room"):
+            patches.enter_context(patch(f"{module}.TransferOptions", options))
         # Every look of a sensor opens its lab anew, and reads what S3 is from 3 MB of JSON: 0.1 s, once in 15 minutes.
         read, services = cache(JSONFileLoader.load_file), Loader.list_available_services
         available = cache(lambda paths, kind: services(Loader(extra_search_paths=list(paths)), kind))
