@@ -21,6 +21,8 @@ BLIND_AFTER = timedelta(hours=1)
 _BLIND = "lab:unseen"
 _STUCK = "study:"
 _LOCK = "lock:"
+# Whether it is idle is not told: what waits for a person stands the same before and after it has settled.
+_TOLD = tuple(name for name in Name if name is not Name.IDLE)
 
 
 def tell_of_blindness(config: Config, mailbox: Mailbox, why: str, *, since: datetime, now: datetime) -> None:
@@ -55,8 +57,8 @@ def tell_of_stuck(config: Config, mailbox: Mailbox, plans: Iterable[StudyPlan], 
     plans = tuple(plans)
     locked = {f"{_LOCK}{plan.study}": plan for plan in plans if _lock_is_left(plan)}
     stuck = {f"{_STUCK}{plan.study}": plan for plan in plans if _is_stuck(plan)}
-    over = {cause for plan in plans for cause in (f"{_LOCK}{plan.study}", f"{_STUCK}{plan.study}")}
-    mailbox.settle(over - locked.keys() - stuck.keys())
+    mailbox.settle(f"{_LOCK}{plan.study}" for plan in plans if _lock_is_gone(plan))
+    mailbox.settle(f"{_STUCK}{plan.study}" for plan in plans if _is_no_longer_stuck(plan))
     mailbox.post(
         Event.BACKUP_FAILURE,
         {cause: _standing(plan) for cause, plan in locked.items()},
@@ -79,18 +81,32 @@ def _lock_is_left(plan: StudyPlan) -> bool:
     return unlocked.status is Status.FALSE and unlocked.reason != LOCKED
 
 
+def _lock_is_gone(plan: StudyPlan) -> bool:
+    """Also where somebody else is at work by now; but not where locks could not be seen."""
+    unlocked = plan.observed.conditions[Name.UNLOCKED]
+    return unlocked.is_true or unlocked.reason == LOCKED
+
+
 def _is_stuck(plan: StudyPlan) -> bool:
-    told_by_run = (
-        plan.observed.conditions[Name.VALIDATED].reason == KNOWN_INVALID
-    )  # validated once, by a run that failed
-    return plan.verdict is Verdict.FAILED and not told_by_run and not _lock_is_left(plan)
+    """Whether a person has to look, as far as all of it could be seen: else it would stand differently at each blip."""
+    seen = all(plan.observed.conditions[name].status is not Status.UNKNOWN for name in _TOLD)
+    return plan.verdict is Verdict.FAILED and seen and not _told_by_run(plan) and not _lock_is_left(plan)
+
+
+def _is_no_longer_stuck(plan: StudyPlan) -> bool:
+    """Whether that was seen: one that is locked for a moment, or cannot be seen, stands as it did."""
+    return plan.verdict in (Verdict.SETTLED, Verdict.PENDING) or _told_by_run(plan)
+
+
+def _told_by_run(plan: StudyPlan) -> bool:
+    """Whether it was validated once, by a run that failed."""
+    return plan.observed.conditions[Name.VALIDATED].reason == KNOWN_INVALID
 
 
 def _standing(plan: StudyPlan) -> str:
     """How a study stands, without what changes by itself: the age of a lock, or whether it has settled meanwhile."""
     conditions = plan.observed.conditions
-    told = [name for name in Name if name is not Name.IDLE]
-    unmet = [f"{name}={conditions[name].reason}" for name in told if not conditions[name].is_true]
+    unmet = [f"{name}={conditions[name].reason}" for name in _TOLD if not conditions[name].is_true]
     return " ".join([plan.observed.fingerprint, *unmet])
 
 

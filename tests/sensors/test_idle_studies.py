@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 
 from fusion_assets.config import load_config
+from fusion_assets.reconcile.conditions import Condition, Name, false, true, unknown
 from fusion_assets.reconcile.decisions import load_decisions
 from fusion_assets.reconcile.idle import Observation
+from fusion_assets.reconcile.plan import LOCKED, SOURCE_CHANGED, Desired, ObservedStudy, StudyPlan, plan_study
 from fusion_assets.state import state_folder
 from fusion_assets.studies.tags import STATE_TAG
 from fusion_assets.transfer.options import TransferOptions
@@ -19,6 +22,7 @@ from resources.process import this_host
 from resources.storage import Space
 from sensors.idle_cursor import IdleCursor, cursor_from_text
 from sensors.run_tries import tries_of
+from sensors.idle_mail import tell_of_stuck
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_nothing_lost
 from tests.sensors.daemon import Daemon, until_quiet
 
@@ -131,6 +135,56 @@ def test_a_lock_that_a_crash_left_is_mailed_once_also_while_its_study_settles(la
     lab.config.write_text(lab.config.read_text().replace("settle_minutes = 30", "settle_minutes = 0"))
     tick(daemon)
     assert len(subjects(daemon)) == 1
+
+
+GONE = {Name.ON_TRUENAS: false("CopyGone", "its copy is gone from the NAS | hint: bring it back from s3://lab/x")}
+
+
+def released(conditions: Mapping[Name, Condition]) -> StudyPlan:
+    """A study that has left the instrument and is well, but for some conditions."""
+    well = {name: true("Fine") for name in Name}
+    return plan_study(Desired(delete_source=True), ObservedStudy(STUDY, STUDY, False, {**well, **conditions}))
+
+
+@pytest.mark.parametrize(
+    "blip",
+    [
+        {Name.UNLOCKED: unknown("LockUnreadable", "the NAS did not answer in time")},
+        {Name.UNLOCKED: false(LOCKED, "the scrub is at work on it")},
+        {Name.ON_TRUENAS: unknown("TruenasUnseen", "the NAS did not answer in time")},
+        {Name.ON_S3: unknown("S3Unseen", "S3 did not answer in time")},
+        {Name.UNLOCKED: false("StaleLock", "left by a crash")},
+    ],
+)
+def test_a_study_that_waits_for_a_person_is_not_mailed_again_after_a_blip_in_which_it_was_not_seen(
+    lab, daemon, blip
+) -> None:
+    for _ in range(3):
+        for seen in (GONE, GONE | blip):
+            tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
+    about_it = [subject for subject in subjects(daemon) if "1 study failed" in subject]
+    assert len(about_it) == 1
+    for seen in ({}, GONE):
+        tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
+    about_it = [mail for mail in daemon.mailbox.waiting() if "1 study failed" in mail.subject]
+    assert len(about_it) == 2, "it was well in between"
+
+
+def test_damage_that_is_seen_at_once_is_mailed_once_although_s3_comes_and_goes(lab, daemon) -> None:
+    changed = {Name.VALIDATED: false(SOURCE_CHANGED, "another size"), Name.ON_S3: false("NotArchived")}
+    for seen in (changed, changed | {Name.ON_S3: unknown("S3Unseen")}, changed):
+        tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
+    assert len(subjects(daemon)) == 1
+
+
+def test_a_lock_that_cannot_be_seen_for_a_moment_is_not_mailed_again(lab, daemon) -> None:
+    left = {Name.UNLOCKED: false("StaleLock", "left by a crash")}
+    for seen in (left, {Name.UNLOCKED: unknown("LockUnreadable")}, left):
+        tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
+    assert len(subjects(daemon)) == 1
+    for seen in ({}, left):
+        tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
+    assert len(subjects(daemon)) == 2, "a second crash left a second lock"
 
 
 def test_what_is_held_back_is_explained_and_what_is_started_is_no_longer(lab, daemon) -> None:
