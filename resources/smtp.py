@@ -34,13 +34,23 @@ from resources.smtp_settings import (
     is_address,
 )
 
-__all__ = ["Mail", "Security", "SmtpClient", "SmtpSettings", "SmtpSettingsError", "credentials", "is_address"]
+__all__ = [
+    "Mail",
+    "Refusal",
+    "Security",
+    "SmtpClient",
+    "SmtpSettings",
+    "SmtpSettingsError",
+    "credentials",
+    "is_address",
+]
 
 # Long enough for a relay that greets slowly on purpose (greylisting waits 10 s), short enough to end a nightly run.
 TIMEOUT_SECONDS = 30.0
 
 _MAX_REPLY = 300  # characters of a server's answer that a log line needs
 _WANTS_LOGIN = (530, 535)
+_CLOSING = 421
 _PERMANENT = 500  # RFC 5321, 4.2.1: replies from here on are refusals, 4xx may be cured by trying again
 
 
@@ -76,6 +86,19 @@ class Mail:
                 raise ValueError(f"{address!r} is not a mail address")
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """That a server did not take a mail for one recipient.
+
+    Attributes:
+        said: Its answer.
+        for_good: Whether trying again is of no use; else it asks to wait: greylisting, or a mailbox that is full.
+    """
+
+    said: str
+    for_good: bool
+
+
 class SmtpClient:
     """Sends mails through one server, each over a connection of its own.
 
@@ -92,14 +115,14 @@ class SmtpClient:
         self._context = context or ssl.create_default_context()
         self._timeout = timeout
 
-    def send(self, mail: Mail) -> dict[str, str]:
+    def send(self, mail: Mail) -> dict[str, Refusal]:
         """Hand one mail to the server.
 
         Args:
             mail: The mail.
 
         Returns:
-            The recipients the server refused while it took the mail for the others, each with what it said.
+            The recipients the server refused, perhaps all of them; it took the mail for the others.
 
         Raises:
             UnavailableError: The server did not answer, broke off, or asks to try again later.
@@ -109,8 +132,16 @@ class SmtpClient:
         """
         message = _compose(mail)
         with _translated(self._settings), self._session() as server:
-            refused = server.send_message(message, from_addr=mail.sender, to_addrs=list(mail.recipients))
-        return {address: _said(*reply) for address, reply in refused.items()}
+            try:
+                refused = server.send_message(message, from_addr=mail.sender, to_addrs=list(mail.recipients))
+            except smtplib.SMTPRecipientsRefused as error:
+                if _is_about_all_mails(error):
+                    raise
+                refused = error.recipients
+        return {
+            address: Refusal(_said(code, reply), for_good=code >= _PERMANENT)
+            for address, (code, reply) in refused.items()
+        }
 
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
@@ -202,7 +233,7 @@ def _refusal(error: smtplib.SMTPException, settings: SmtpSettings) -> ResourceEr
     """What a server's answer, or its silence, means."""
     where = _where(settings)
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return _nobody_taken(error, where)
+        return _no_session(error, where)
     if isinstance(error, smtplib.SMTPResponseException):
         return _no(error, settings)
     if isinstance(error.__context__, TimeoutError):  # how smtplib tells of a server that fell silent
@@ -212,13 +243,17 @@ def _refusal(error: smtplib.SMTPException, settings: SmtpSettings) -> ResourceEr
     return ResourceError(f"{where} cannot be used: {described(error)}")
 
 
-def _nobody_taken(error: smtplib.SMTPRecipientsRefused, where: str) -> ResourceError:
+def _is_about_all_mails(error: smtplib.SMTPRecipientsRefused) -> bool:
+    """Whether it is the session that the server ends or wants opened, in answer to the first recipient it was told."""
+    return any(code in (*_WANTS_LOGIN, _CLOSING) for code, _ in error.recipients.values())
+
+
+def _no_session(error: smtplib.SMTPRecipientsRefused, where: str) -> ResourceError:
     replies = "; ".join(f"{address}: {_said(*reply)}" for address, reply in error.recipients.items())
-    codes = [code for code, _ in error.recipients.values()]
     sentence = f"{where} refused every recipient: {replies}"
-    if any(code in _WANTS_LOGIN for code in codes):
-        return AccessDeniedError(f"{sentence} | hint: it wants a login: set {USER} and {PASSWORD}")
-    return UnavailableError(sentence) if min(codes) < _PERMANENT else ResourceError(sentence)
+    if any(code == _CLOSING for code, _ in error.recipients.values()):
+        return UnavailableError(sentence)
+    return AccessDeniedError(f"{sentence} | hint: it wants a login: set {USER} and {PASSWORD}")
 
 
 def _no(error: smtplib.SMTPResponseException, settings: SmtpSettings) -> ResourceError:

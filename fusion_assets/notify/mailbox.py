@@ -9,7 +9,8 @@ The promises, whatever is killed and whenever:
 - One process sends at a time; the lock goes with the process. A mail that was handed over by a process that was killed
   before it could note that goes out again with the same Message-ID, which is how a reader's server knows it.
 - A mail that cannot be sent waits, is tried again after 1, 2, 4, ... 60 minutes, and never expires. One that the server
-  refuses while it takes others is tried again once a day, and holds up no other.
+  refuses while it takes others is tried again once a day, and holds up no other. A recipient for whom the server asks
+  to wait gets it later, and the others get it once.
 - A clock that was set back counts from there: no cooldown lasts until a day to come.
 - Without a usable file, mails are sent at once and remembered in memory: give one `Mailbox` to all that a process does.
 """
@@ -27,14 +28,16 @@ from uuid import uuid4
 
 from fusion_assets.config import Config
 from fusion_assets.notify.grouping import grouped
+from fusion_assets.notify.handing_over import OF_ALL_MAILS, complain, hand_over, nobody_wants, note
 from fusion_assets.notify.letter import Message, counted
 from fusion_assets.notify.memory import Memory
 from fusion_assets.notify.origin import here
 from fusion_assets.notify.own_errors import damaged_mailbox_message, unwritten_message
 from fusion_assets.notify.posted import Delivered, Fate, Posted, Waiting
-from fusion_assets.notify.queue import Parcel, Queue, Queued, Trouble, UnusableError
+from fusion_assets.notify.queue import Queue, UnusableError
 from fusion_assets.notify.recipients import Event, recipients_folder, subscribers
-from fusion_assets.notify.send import NotSent, Reason, Sent, deliver, notify, prepare
+from fusion_assets.notify.send import NotSent, Sent, notify
+from fusion_assets.notify.tables import Parcel, Queued, Refused, Trouble
 from fusion_assets.state import state_folder
 
 __all__ = ["COOLDOWN_MINUTES", "Delivered", "Fate", "Mailbox", "Posted", "Waiting", "cooldown_seconds"]
@@ -57,9 +60,6 @@ COOLDOWN_MINUTES: Mapping[Event, float] = {
 _SENDING_SECONDS = 20.0
 _LOCK_SECONDS = 5.0
 _A_YEAR = 366 * 86_400.0
-
-# What stands in the way of every mail, not only of the one that met it.
-_OF_ALL_MAILS = frozenset({Reason.UNAVAILABLE, Reason.SETTINGS, Reason.NO_CREDENTIALS, Reason.REFUSED})
 
 T = TypeVar("T")
 
@@ -296,11 +296,11 @@ class Mailbox:
             result = self._hand_over(parcel)
             problems.update(dict.fromkeys(result.problems))
             if isinstance(result, Sent):
-                sent.append(f"{_message(parcel).subject} ({result})")
+                sent.append(f"{grouped([mail.message for mail in parcel.mails]).subject} ({result})")
                 continue
             sentence = result.sentence
-            dropped += len(parcel.mails) if _nobody_wants(result) else 0
-            if result.reason in _OF_ALL_MAILS:
+            dropped += len(parcel.mails) if nobody_wants(result) else 0
+            if result.reason in OF_ALL_MAILS:
                 break
         return Delivered(tuple(sent), 0, dropped, sentence, tuple(problems))
 
@@ -312,15 +312,13 @@ class Mailbox:
 
     def _hand_over(self, parcel: Parcel) -> Sent | NotSent:
         """Hand a parcel to the server, and note what came of it."""
-        try:
-            prepared = prepare(
-                self._config, parcel.event, _message(parcel), smtp_env=self._smtp_env, message_id=parcel.message_id
-            )
-            result = prepared if isinstance(prepared, NotSent) else deliver(prepared)
-        except Exception as error:  # noqa: BLE001 - one mail that cannot be sent must not hold up all others
-            result = NotSent(Reason.UNEXPECTED, f"unexpected {type(error).__name__}: {error}")
-        problems = self._with_queue(lambda queue: _note(queue, parcel, result, self._clock()))[1]
-        return replace(result, problems=result.problems + problems)
+        result = hand_over(self._config, parcel, self._smtp_env)
+
+        def noted(queue: Queue) -> None:
+            note(queue, parcel, result, self._clock())
+            complain(queue, self._config, parcel, result, self._clock())
+
+        return replace(result, problems=result.problems + self._with_queue(noted)[1])
 
     def _with_waiting(self, delivered: Delivered) -> Delivered:
         """The result of a round, and what it left."""
@@ -328,11 +326,13 @@ class Mailbox:
         why = waiting[0].why if waiting else ""
         return replace(delivered, waiting=len(waiting), sentence=delivered.sentence or why)
 
-    def _waiting(self, mail: Queued, refused: str, trouble: Trouble | None, sent: datetime | None) -> Waiting:
+    def _waiting(
+        self, mail: Queued, refused: Refused | None, trouble: Trouble | None, sent: datetime | None
+    ) -> Waiting:
         if not self._config.notify.enabled:
             why = "[notify] enabled is false"
         elif refused:
-            why = f"{refused} (tried again once a day)"
+            why = f"{refused.said} (again after {refused.again_at:%Y-%m-%d %H:%M} UTC)"
         elif trouble:
             again = f"again after {trouble.retry_at:%Y-%m-%d %H:%M} UTC"
             why = f"{trouble.said} (tried {counted(trouble.tries, 'time')}; {again})"
@@ -342,28 +342,6 @@ class Mailbox:
         else:
             why = "it is sent with the next round"
         return Waiting(mail.event, mail.message.subject, mail.at, why)
-
-
-def _message(parcel: Parcel) -> Message:
-    return grouped([mail.message for mail in parcel.mails])
-
-
-def _nobody_wants(result: NotSent) -> bool:
-    """As in `_dropped`: a file that cannot be read, or holds typing errors only, does not say that."""
-    return result.reason is Reason.NOBODY and not result.problems
-
-
-def _note(queue: Queue, parcel: Parcel, result: Sent | NotSent, now: datetime) -> None:
-    if isinstance(result, Sent):
-        queue.note_sent(parcel, now)
-    elif _nobody_wants(result):
-        queue.note_dropped(parcel, now)
-    elif result.reason is Reason.NOBODY:
-        return
-    elif result.reason in _OF_ALL_MAILS:
-        queue.note_trouble(result.sentence, now)
-    else:
-        queue.note_refused(parcel, result.sentence, now)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ does not: the words (`messages`), the subscribers (`recipients`), the connection
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fusion_assets.config import Config
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.recipients import Event, Subscribers, recipients_folder, subscribers
 from resources.errors import AccessDeniedError, NotFoundError, ResourceError, UnavailableError
-from resources.smtp import Mail, SmtpClient
+from resources.smtp import Mail, Refusal, SmtpClient
 from resources.smtp_settings import DEFAULT_ENV_FILE, PASSWORD, USER, SmtpSettings, SmtpSettingsError, credentials
 
 
@@ -26,6 +27,7 @@ class Reason(StrEnum):
     NO_CREDENTIALS = "no_credentials"
     SETTINGS = "settings"
     REFUSED = "refused"
+    NO_RECIPIENT_TAKEN = "no_recipient_taken"
     UNAVAILABLE = "unavailable"
     UNEXPECTED = "unexpected"
 
@@ -36,11 +38,13 @@ class Sent:
 
     Attributes:
         recipients: Whom the server took it for.
-        problems: A sentence for everything a person should put right: bad lines, refused recipients.
+        problems: A sentence for everything a person should put right.
+        refused: The recipients it refused, for good or for now.
     """
 
     recipients: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"mail sent to {', '.join(self.recipients)}"
@@ -54,11 +58,13 @@ class NotSent:
         reason: Why, for programs.
         sentence: Why, for the log.
         problems: As in `Sent`.
+        refused: As in `Sent`.
     """
 
     reason: Reason
     sentence: str
     problems: tuple[str, ...] = ()
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"no mail sent: {self.sentence}"
@@ -92,11 +98,27 @@ def notify(config: Config, event: Event, message: Message, *, smtp_env: Path | N
 
 
 def prepare(
-    config: Config, event: Event, message: Message, *, smtp_env: Path | None = None, message_id: str = ""
+    config: Config,
+    event: Event,
+    message: Message,
+    *,
+    smtp_env: Path | None = None,
+    message_id: str = "",
+    only: Collection[str] = (),
 ) -> Prepared | NotSent:
-    """Everything but the sending, whether mails are switched on or not. Arguments are those of `notify` and `Mail`."""
+    """Everything but the sending, whether mails are switched on or not. Arguments are those of `notify` and `Mail`.
+
+    Args:
+        config: The lab.
+        event: What happened.
+        message: What to say of it.
+        smtp_env: As of `notify`.
+        message_id: As of `Mail`.
+        only: Of the subscribers those that are still to get it; empty for all.
+    """
     found = subscribers(recipients_folder(config), event)
-    if not found.addresses:
+    addresses = tuple(address for address in found.addresses if not only or address in only)
+    if not addresses:
         return NotSent(Reason.NOBODY, _nobody(config, found), found.problems)
     try:
         settings = credentials(smtp_env)
@@ -107,7 +129,7 @@ def prepare(
         sentence = f"no mail credentials | hint: set {USER} and {PASSWORD} in the environment or in {file}"
         return NotSent(Reason.NO_CREDENTIALS, sentence, found.problems)
     sender = settings.from_address
-    mail = Mail(sender, found.addresses, message.subject, message.text, message.html, message_id)
+    mail = Mail(sender, addresses, message.subject, message.text, message.html, message_id)
     return Prepared(mail, settings, found.problems)
 
 
@@ -121,9 +143,18 @@ def deliver(prepared: Prepared) -> Sent | NotSent:
         refused = SmtpClient(prepared.settings).send(prepared.mail)
     except ResourceError as error:
         return NotSent(_reason(error), str(error), prepared.problems)
+    remarks = {address: f"{address} {_spoken(refusal)}" for address, refusal in refused.items()}
+    problems = prepared.problems + tuple(remarks.values())
     taken = tuple(address for address in prepared.mail.recipients if address not in refused)
-    remarks = tuple(f"{address} was refused: {said}" for address, said in refused.items())
-    return Sent(taken, prepared.problems + remarks)
+    if taken:
+        return Sent(taken, problems, refused)
+    where = f"the mail server {prepared.settings.host}:{prepared.settings.port}"
+    sentence = f"{where} took it for nobody: {'; '.join(remarks.values())}"
+    return NotSent(Reason.NO_RECIPIENT_TAKEN, sentence, problems, refused)
+
+
+def _spoken(refusal: Refusal) -> str:
+    return f"was refused: {refusal.said}" if refusal.for_good else f"gets it later, as the server asks: {refusal.said}"
 
 
 def _nobody(config: Config, found: Subscribers) -> str:

@@ -19,6 +19,7 @@ from fusion_assets.config import Event, NotifySection
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import COOLDOWN_MINUTES, Mailbox, cooldown_seconds
 from fusion_assets.notify.posted import Fate
+from resources.process import this_host
 from resources.smtp_settings import VARIABLES
 from tests.notify.mail_lab import AT, MailLab, say
 from tests.notify.mail_servers import PASSWORD, USER, Inbox, free_port, make_authority, server, starttls_server
@@ -169,13 +170,78 @@ def test_a_mail_one_server_refuses_for_good_holds_up_no_other_and_is_tried_daily
     inbox.data_reply = "250 taken"
     assert lab.post("s2").fate is Fate.SENT
     assert [(waiting.subject, waiting.why) for waiting in lab.mailbox.waiting()] == [
-        ("[fusion-toolkit] s1", f"{posted.sentence.removeprefix('mail waits: ')} (tried again once a day)")
+        ("[fusion-toolkit] s1", f"{posted.sentence.removeprefix('mail waits: ')} (again after 2026-03-02 02:00 UTC)")
     ]
     lab.clock.turn(hours=23)
     assert lab.mailbox.deliver().sent == ()
     lab.clock.turn(hours=1)
     lab.mailbox.deliver()
     assert subjects(inbox) == ["s2", "s1"]
+
+
+def test_a_recipient_whom_the_server_asks_to_wait_for_gets_it_later_and_the_others_get_it_once(
+    tmp_path: Path, inbox: Inbox
+) -> None:
+    lab = MailLab(tmp_path, inbox.port, recipients="ops@lab.example\npi@campus.example\n")
+    inbox.refuse["pi@campus.example"] = "450 4.2.0 greylisted, come again in 5 minutes"
+    posted = lab.post("s1")
+    assert "450 4.2.0 greylisted" in posted.sentence
+    assert lab.post("c1", event=Event.CAPACITY_WARNING).fate is Fate.WAITING
+    lab.clock.turn(minutes=4)
+    lab.mailbox.deliver()
+    inbox.refuse.clear()
+    lab.mailbox.deliver()
+    assert sorted(rcpt for _, rcpt in inbox.envelopes) == [["ops@lab.example"]] * 2, "asked again after 5 minutes"
+    lab.clock.turn(minutes=1)
+    for _ in range(3):
+        lab.mailbox.deliver()
+    assert sorted(rcpt for _, rcpt in inbox.envelopes) == [["ops@lab.example"]] * 2 + [["pi@campus.example"]] * 2
+    assert len({str(mail["Message-ID"]) for mail in inbox.mails}) == 2, "each mail under one name"
+    assert lab.mailbox.waiting() == ()
+
+
+def test_a_full_mailbox_of_one_person_holds_up_the_mails_of_nobody_else(tmp_path: Path, inbox: Inbox) -> None:
+    lab = MailLab(tmp_path, inbox.port)
+    (tmp_path / "recipients" / "check_failed.txt").write_text("pi@campus.example\n")
+    inbox.refuse["pi@campus.example"] = "452 4.2.2 mailbox full"
+    assert lab.post("s1").fate is Fate.WAITING
+    tries = []
+    for hour in range(60):
+        lab.clock.turn(hours=1)
+        before = lab.mailbox.waiting()[0].why
+        assert lab.post(f"disk {hour}", event=Event.CAPACITY_WARNING).fate is Fate.SENT
+        if lab.mailbox.waiting()[0].why != before:
+            tries.append(hour + 1)
+    assert tries == [1, 2, 4, 8, 16, 32, 56], "after longer and longer pauses, a day at most"
+    inbox.refuse.clear()
+    lab.clock.turn(hours=24)
+    lab.mailbox.deliver()
+    assert subjects(inbox)[-1] == "s1"
+
+
+def test_whoever_unsubscribes_while_the_mail_is_owed_only_to_them_leaves_the_others_untold_of_nothing(
+    tmp_path: Path, inbox: Inbox
+) -> None:
+    lab = MailLab(tmp_path, inbox.port, recipients="ops@lab.example\npi@campus.example\n")
+    inbox.refuse["pi@campus.example"] = "450 greylisted"
+    lab.post("s1")
+    (tmp_path / "recipients" / "default.txt").write_text("ops@lab.example\n")
+    lab.mailbox.deliver(at_once=True)
+    assert (lab.mailbox.waiting(), lab.post("s1").fate) == ((), Fate.NOTHING_NEW)
+
+
+def test_an_address_that_is_refused_for_good_and_a_line_that_is_none_are_mailed_once_to_those_of_our_own_errors(
+    tmp_path: Path, inbox: Inbox
+) -> None:
+    lab = MailLab(tmp_path, inbox.port, recipients="ops@lab.example\ngone@lab.example\nops at lab\n")
+    for number in range(3):
+        inbox.refuse["gone@lab.example"] = f"550 no such user, see ticket {number}x{number}"
+        lab.post(f"s{number}")
+        lab.mailbox.deliver(at_once=True)
+    assert subjects(inbox) == ["s0", "2 warnings and errors of the toolkit on " + this_host(), "s1", "s2"]
+    text = str(inbox.mails[1].get_body(("plain",)))
+    assert "gone@lab.example was refused: 550 no such user" in text
+    assert "line 3: 'ops at lab' is not a mail address" in text
 
 
 def test_without_credentials_mails_wait_until_there_are_some(tmp_path: Path, inbox: Inbox) -> None:
@@ -351,7 +417,7 @@ def test_a_process_killed_between_handing_over_and_noting_sends_the_same_mail_ag
     assert first.endswith("@lab.example>")
 
 
-@pytest.mark.parametrize("moment", ["_insert_mail", "_pack"])
+@pytest.mark.parametrize("moment", ["insert_mail", "pack"])
 def test_a_process_killed_while_it_queues_loses_nothing(tmp_path: Path, inbox: Inbox, moment: str) -> None:
     code = f"""
         import os, sys

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from resources.errors import AccessDeniedError, NotFoundError, ResourceError, UnavailableError
 from resources.smtp import (
     Mail,
+    Refusal,
     Security,
     SmtpClient,
     SmtpSettings,
@@ -194,15 +195,21 @@ def test_a_server_that_hangs_up_can_be_tried_again() -> None:
 def test_one_refused_recipient_does_not_keep_the_mail_from_the_others() -> None:
     with server(Inbox(refuse={"boss@lab.example": "550 5.1.1 no such user"})) as inbox:
         refused = SmtpClient(settings(inbox.port, Security.NONE, password="")).send(MAIL)
-    assert refused == {"boss@lab.example": "550 5.1.1 no such user"}
+    assert refused == {"boss@lab.example": Refusal("550 5.1.1 no such user", for_good=True)}
     assert inbox.envelopes == [("fusion@lab.example", ["ops@lab.example"])]
 
 
-@pytest.mark.parametrize(
-    ("reply", "error"),
-    [("550 5.1.1 no such user", ResourceError), ("451 greylisted", UnavailableError), ("530 login", AccessDeniedError)],
-)
-def test_everybody_refused_is_an_error_that_says_whether_to_try_again(reply: str, error: type[ResourceError]) -> None:
+@pytest.mark.parametrize(("reply", "for_good"), [("550 5.1.1 no such user", True), ("451 greylisted", False)])
+def test_of_each_refused_recipient_it_is_said_whether_to_try_again(reply: str, for_good: bool) -> None:
+    with server(Inbox(refuse=dict.fromkeys(MAIL.recipients, reply))) as inbox:
+        refused = SmtpClient(settings(inbox.port, Security.NONE, password="")).send(MAIL)
+    assert refused == dict.fromkeys(MAIL.recipients, Refusal(reply, for_good))
+
+
+@pytest.mark.parametrize(("reply", "error"), [("421 closing", UnavailableError), ("530 login", AccessDeniedError)])
+def test_a_server_that_ends_the_session_or_wants_a_login_says_nothing_about_recipients(
+    reply: str, error: type[ResourceError]
+) -> None:
     with (
         server(Inbox(refuse=dict.fromkeys(MAIL.recipients, reply))) as inbox,
         pytest.raises(ResourceError, match=f"refused every recipient: ops@lab.example: {reply}") as caught,
