@@ -146,8 +146,6 @@ class _Follower:
         if not tailed.groups and time.monotonic() - self._delivered > _DELIVER_SECONDS:
             self._delivered = time.monotonic()
             self._mailbox.deliver()
-        for note in tailed.notes:
-            click.echo(f"note: {note}", err=True)
         for group in tailed.groups:
             _print_error(group)
         for group in tailed.known:

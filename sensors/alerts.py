@@ -6,6 +6,7 @@ that one dead server failed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from sensors.ended_runs import read_ended_runs, run_cursor_from_text
 from sensors.silence import find_silent
 
 NAME = "alerts"
+_LOG = logging.getLogger(__name__)
 
 
 def build_alerts(config: Config, watched: Mapping[str, int]) -> dg.SensorDefinition:
@@ -43,11 +45,13 @@ def build_alerts(config: Config, watched: Mapping[str, int]) -> dg.SensorDefinit
         silent = find_silent(context.instance, watched, now)
         tell_of_silence(config, mailbox, silent, now)
         delivered = mailbox.deliver()
-        trouble = [*delivered.problems, *([delivered.sentence] if delivered.sentence else [])]
-        if problem := beat(config, now):
-            trouble.append(problem)
-        for sentence in trouble:
-            context.log.warning(sentence)
+        for sentence in [*delivered.problems, delivered.sentence]:
+            if sentence:
+                context.log.warning(sentence)
+        for problem in [mailbox.fault(), beat(config, now)]:
+            if problem:
+                _LOG.warning("%s", problem)  # nobody reads the log of a tick; this one is mailed
+                context.log.warning(problem)
         return dg.SensorResult(
             skip_reason=f"{len(runs)} runs ended, {len(silent)} sensors or schedules do not go on, "
             f"{len(delivered.sent)} mails sent, {delivered.waiting} wait",

@@ -7,6 +7,7 @@ the log (`monitor`).
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -19,6 +20,7 @@ from fusion_assets.notify.origin import here
 from fusion_assets.notify.posted import Fate, Posted
 from resources.errors import UnavailableError
 
+_LOG = logging.getLogger(__name__)
 _ERROR = "fusion:"
 _UNREAD = "log:unread"
 
@@ -38,6 +40,8 @@ def tell_of_log(config: Config, mailbox: Mailbox, tailed: Tailed, now: datetime)
     Raises:
         UnavailableError: A mail could be neither queued nor sent: the look must not count.
     """
+    for note in tailed.notes:
+        _LOG.warning("%s", note)  # mailed as our own warnings are: something of the log was not seen
     log = config.source.log or ""
     if tailed.recovered:
         mailbox.settle([_UNREAD])

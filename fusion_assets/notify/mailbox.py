@@ -188,6 +188,12 @@ class Mailbox:
         except Exception as error:  # noqa: BLE001 - a backup that went well must not fail because its mail did
             return Delivered(problems=(f"mails cannot be sent: unexpected {type(error).__name__}: {error}",))
 
+    def fault(self) -> str:
+        """Why mails cannot be kept on disk; empty when they can, or are switched off."""
+        if not self._config.notify.enabled:
+            return ""
+        return "; ".join(self._with_queue(lambda queue: queue.trouble(self._clock()))[1])
+
     def waiting(self) -> tuple[Waiting, ...]:
         """Every mail that waits, oldest first, each with why. A mailbox that is not there is not made."""
 

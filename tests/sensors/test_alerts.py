@@ -16,6 +16,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from fusion_assets.config import load_config
 from fusion_assets.heartbeat import heartbeat_file, read_heartbeat
+from fusion_assets.state import state_folder
 from fusion_assets.studies.checks import table
 from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG, STATE_TAG
 from sensors.alert_mail import tell_of_silence
@@ -232,6 +233,25 @@ def test_the_heartbeat_stays_fresh_while_the_daemon_ticks_and_is_old_when_it_die
     assert not read_heartbeat(config, now + timedelta(minutes=20)).fresh
     heartbeat_file(config).write_text("garbage")
     assert not read_heartbeat(config, now).fresh
+
+
+def test_what_the_daemon_cannot_write_is_mailed_and_does_not_only_stand_in_the_log_of_a_tick(
+    lab, watched, caplog
+) -> None:
+    """`toolkit_error` mails what our own loggers are told; Dagster's are not ours."""
+    with lab.config.open("a") as file:
+        file.write("[heartbeat]\nfile = '/proc/nowhere/heartbeat'\n")
+    watched.tick("alerts")
+    mailbox = state_folder(load_config(lab.config)) / "mailbox.sqlite"
+    mailbox.unlink(missing_ok=True)
+    mailbox.mkdir()
+    watched.tick("alerts")
+    said = [record.getMessage() for record in caplog.records if record.name == "sensors.alerts"]
+    assert [("heartbeat's file" in one, "the mailbox cannot be used" in one) for one in said] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
 
 
 def test_a_sensor_that_fails_or_no_longer_ticks_or_was_switched_off_is_mailed_once(lab, watched, monkeypatch) -> None:

@@ -52,6 +52,15 @@ def test_the_command_line_and_the_sensor_tell_of_an_error_once_between_them(lab,
     assert len(subjects(logged)) == 1
 
 
+def test_what_was_not_seen_of_a_log_that_was_replaced_is_a_warning_of_ours_which_is_mailed(lab, logged, caplog) -> None:
+    (lab.folder / "Fusion.log").rename(lab.folder / "gone elsewhere")
+    (lab.folder / "gone elsewhere").unlink()
+    (lab.folder / "Fusion.log").write_text("2026-03-02 02:00:00 INFO another log\n" * 9)
+    logged.tick("fusion_log")
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "sensors.fusion_log_mail"]
+    assert "not seen" in said
+
+
 def test_a_log_that_is_gone_is_a_reason_in_the_tick_and_no_failed_sensor(lab, logged) -> None:
     (lab.folder / "Fusion.log").unlink()
     assert "Fusion.log" in logged.tick("fusion_log").skipped
