@@ -19,9 +19,12 @@ from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
 from fusion_assets.studies.eviction import gate_check
-from fusion_assets.studies.failures import Finding, without_numbers
+from fusion_assets.studies.failures import Failure, Finding, without_numbers
 from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG, STATE_TAG
 from sensors.ended_runs import CheckFound, EndedRun
+
+# A host that goes down breaks off a try, and perhaps the next one; what ends so a third time comes to no end by itself.
+_TRIES = 3
 
 
 def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
@@ -107,11 +110,12 @@ def _mails_itself(run: EndedRun) -> bool:
 
 
 def _is_started_again(run: EndedRun) -> bool:
-    """Whether a sensor sees to it: an upgrade, or a lost host, is no failure of a study.
+    """Whether a sensor sees to it: an upgrade, or a lost host, is no failure of a study; one after another is.
 
-    Where a crash left a lock, the sensor of idle studies tells; what does not come further, the inventory does.
+    Where a crash left a lock, the sensor of idle studies tells.
     """
-    return STATE_TAG in run.tags and bool(run.failure and run.failure.broken_off)
+    broken_off = run.failure is not None and run.failure.broken_off
+    return broken_off and STATE_TAG in run.tags and run.tries < _TRIES
 
 
 def _is_eviction(run: EndedRun) -> bool:
@@ -138,12 +142,20 @@ def _check_cause(found: CheckFound, study: str) -> str:
 
 
 def _standing(run: EndedRun) -> str:
-    return f"{run.failure.step} {without_numbers(run.failure.why)}" if run.failure else ""
+    if run.failure is None or run.failure.broken_off:
+        return ""  # killed at one try and interrupted at the next is one cause: it does not come to an end
+    return f"{run.failure.step} {without_numbers(run.failure.why)}"
+
+
+def _why(run: EndedRun, failure: Failure) -> str:
+    if not failure.broken_off or run.tries < _TRIES:
+        return failure.why
+    return f"{failure.why}; {run.tries} tries have failed, so see whether it needs more memory or time than it is given"
 
 
 def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> Message:
     failed = tuple(
-        FailedStudy(run.study or run.job, run.failure.why, step=run.failure.step, run_id=run.run_id)
+        FailedStudy(run.study or run.job, _why(run, run.failure), step=run.failure.step, run_id=run.run_id)
         for run in runs
         if run.failure
     )

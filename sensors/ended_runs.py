@@ -15,6 +15,7 @@ import dagster as dg
 
 from fusion_assets.partitions import run_name_of
 from fusion_assets.studies.failures import Failure, Finding, evaluations, find_failure, findings
+from fusion_assets.studies.tags import STATE_TAG
 from sensors.run_tries import ENDED, PARTITION_TAG, ended_at
 
 # Two runs may end in the same moment, one of them after we looked: the last moments are looked at again.
@@ -58,6 +59,7 @@ class EndedRun:
         checks: What its checks found.
         made: The assets it made.
         tags: Its tags.
+        tries: Of one that was broken off: how many runs for the same state of its study have failed by now.
     """
 
     run_id: str
@@ -69,6 +71,7 @@ class EndedRun:
     checks: tuple[CheckFound, ...]
     made: frozenset[str]
     tags: Mapping[str, str] = field(default_factory=dict)
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def changed_at(record: dg.RunRecord) -> datetime:
 
 def _read(instance: dg.DagsterInstance, run: dg.DagsterRun) -> EndedRun:
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
-    failed = run.status is dg.DagsterRunStatus.FAILURE
+    failure = find_failure(events) if run.status is dg.DagsterRunStatus.FAILURE else None
     key = run.tags.get(PARTITION_TAG)
     return EndedRun(
         run_id=run.run_id,
@@ -144,13 +147,21 @@ def _read(instance: dg.DagsterInstance, run: dg.DagsterRun) -> EndedRun:
         study=run_name_of(key) if key else "",
         succeeded=run.status is dg.DagsterRunStatus.SUCCESS,
         canceled=run.status is dg.DagsterRunStatus.CANCELED,
-        failure=find_failure(events) if failed else None,
+        failure=failure,
         checks=tuple(_found(one, run_name_of(key) if key else "") for one in evaluations(events)),
         made=frozenset(
             event.asset_key.to_user_string() for event in events if event.is_step_materialization and event.asset_key
         ),
         tags=run.tags,
+        tries=_tries(instance, run.tags) if failure and failure.broken_off else 1,
     )
+
+
+def _tries(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> int:
+    if STATE_TAG not in tags:
+        return 1
+    same = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={STATE_TAG: tags[STATE_TAG]})
+    return instance.get_runs_count(same)
 
 
 def _found(evaluation: dg.AssetCheckEvaluation, study: str) -> CheckFound:

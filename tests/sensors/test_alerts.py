@@ -134,6 +134,17 @@ def test_a_run_whose_process_was_killed_is_no_failure_of_its_study_when_a_sensor
     assert len(subjects(watched)) == 1, "nobody starts again what a person started"
 
 
+def test_a_run_that_is_killed_at_every_try_is_mailed_at_the_third_and_once(lab, watched) -> None:
+    """Out of memory, say: its sensor starts it again for ever."""
+    killed = "[DagsterApiServer] Run execution process for 2f1c was terminated by signal 9 (SIGKILL)."
+    counts = []
+    for state in (*["0123456789abcdef"] * 5, "fedcba9876543210"):
+        end_from_outside(watched, killed, {STATE_TAG: state})
+        watched.tick("alerts")
+        counts.append(len(subjects(watched)))
+    assert counts == [0, 0, 1, 1, 1, 1]
+
+
 def test_a_check_that_fails_without_stopping_its_run_is_mailed_although_the_run_is_green(lab, watched) -> None:
     """Dagster itself tells nobody of such a check."""
     report_check(watched, passed=False)
