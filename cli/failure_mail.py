@@ -17,6 +17,7 @@ from fusion_assets.notify.recipients import Event
 from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 from fusion_assets.reconcile.recap import Recap, total
+from fusion_assets.reconcile.whereabouts import whereabouts
 
 
 def failed_studies(
@@ -34,6 +35,7 @@ def failed_studies(
             plan.study,
             reasons.get(plan.study) or why_nothing(plan),
             locked=plan.observed.conditions[Name.UNLOCKED].status is Status.FALSE and plan.verdict is Verdict.FAILED,
+            away=whereabouts(plan.observed),
         )
         for plan in plans
         if recaps[plan.study].failed

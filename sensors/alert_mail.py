@@ -20,11 +20,20 @@ from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
 from fusion_assets.studies.eviction import gate_check
 from fusion_assets.studies.failures import Failure, Finding, without_numbers
-from fusion_assets.studies.tags import BY_COMMAND, EVICTION, KIND_TAG, MAILED_TAG, STARTED_BY_TAG, STATE_TAG
+from fusion_assets.studies.tags import (
+    BY_COMMAND,
+    EVICTION,
+    FINGERPRINT_TAG,
+    KIND_TAG,
+    MAILED_TAG,
+    STARTED_BY_TAG,
+    STATE_TAG,
+)
 from sensors.ended_runs import CheckFound, EndedRun
 
 # A host that goes down breaks off a try, and perhaps the next one; what ends so a third time comes to no end by itself.
 _TRIES = 3
+_AWAY = "It had left the source before this began: what there is of it lies on the NAS, in S3, or in the trash there."
 
 
 def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
@@ -147,6 +156,11 @@ def _standing(run: EndedRun) -> str:
     return f"{run.failure.step} {without_numbers(run.failure.why)}"
 
 
+def _has_left(run: EndedRun) -> bool:
+    """Whether its sensor saw nothing of the study at the source; who else started a run, did not look."""
+    return STATE_TAG in run.tags and FINGERPRINT_TAG not in run.tags and not _is_eviction(run)
+
+
 def _why(run: EndedRun, failure: Failure) -> str:
     if not failure.broken_off or run.tries < _TRIES:
         return failure.why
@@ -155,7 +169,13 @@ def _why(run: EndedRun, failure: Failure) -> str:
 
 def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> Message:
     failed = tuple(
-        FailedStudy(run.study or run.job, _why(run, run.failure), step=run.failure.step, run_id=run.run_id)
+        FailedStudy(
+            run.study or run.job,
+            _why(run, run.failure),
+            step=run.failure.step,
+            run_id=run.run_id,
+            away=_AWAY if _has_left(run) else "",
+        )
         for run in runs
         if run.failure
     )

@@ -15,6 +15,7 @@ from fusion_assets.notify.origin import here
 from fusion_assets.notify.outages import LeftLock, left_locks_message, unseen_lab_message
 from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.plan import KNOWN_INVALID, LOCKED, StudyPlan, Verdict, why_nothing
+from fusion_assets.reconcile.whereabouts import whereabouts
 
 # An instrument that is switched off overnight is nothing to mail about; a share that stays away is.
 BLIND_AFTER = timedelta(hours=1)
@@ -70,7 +71,7 @@ def tell_of_stuck(config: Config, mailbox: Mailbox, plans: Iterable[StudyPlan], 
         Event.BACKUP_FAILURE,
         {cause: _standing(plan) for cause, plan in stuck.items()},
         lambda new: backup_failure_message(
-            BackupFailure(tuple(_failed(stuck[cause]) for cause in new), by_daemon=True), here(config, now)
+            BackupFailure(tuple(_failed(stuck[cause]) for cause in new), stuck=True), here(config, now)
         ),
     )
 
@@ -111,4 +112,4 @@ def _standing(plan: StudyPlan) -> str:
 
 
 def _failed(plan: StudyPlan) -> FailedStudy:
-    return FailedStudy(plan.study, why_nothing(plan))
+    return FailedStudy(plan.study, why_nothing(plan), away=whereabouts(plan.observed))

@@ -42,7 +42,7 @@ def test_the_mail_says_what_failed_and_why_one_line_each() -> None:
 def test_the_mail_says_what_is_safe() -> None:
     for text in parts(backup_failure_message(FAILURE, ORIGIN)):
         assert "Nothing unproven was deleted" in text
-        assert "whatever is not proven in both places is still at the source" in text
+        assert "whatever never was is still at the source" in text
         assert "Running the backup again is safe" in text
 
 
@@ -104,6 +104,19 @@ def test_a_failed_run_of_the_daemon_names_its_step_and_links_to_it() -> None:
     assert "  s1: truenas_copy: the NAS broke off (http://dagster.lab.example/runs/0b1c)" in message.text.splitlines()
     assert '<a href="http://dagster.lab.example/runs/0b1c">' in parts(message)[1]
     assert "is tried again by itself" in message.text
+
+
+def test_of_a_study_that_has_left_the_instrument_it_is_said_where_it_is_and_no_backup_is_promised() -> None:
+    where = "It has left the instrument. S3 has its archive; the NAS has no whole copy of it."
+    failed = FailedStudy("20260105_WW_HCC_run1", "its copy is gone from the NAS", away=where)
+    message = backup_failure_message(BackupFailure((failed,), stuck=True), ORIGIN)
+    for text in parts(message):
+        assert f"20260105_WW_HCC_run1: {where}" in text
+        assert "fusion backup run" not in text
+        assert "is tried again by itself" not in text
+        assert "fusion explain 20260105_WW_HCC_run1 --config /etc/fusion/config.toml" in text
+    by_daemon = backup_failure_message(BackupFailure((failed,), by_daemon=True), ORIGIN).text
+    assert "    fusion apply --config /etc/fusion/config.toml" in by_daemon.splitlines()
 
 
 anything = st.text(st.characters(), max_size=60)  # lone surrogates and control characters included

@@ -10,6 +10,7 @@ import pytest
 import time_machine
 
 from fusion_assets.config import load_config
+from fusion_assets.notify.queue import Queue
 from fusion_assets.reconcile.conditions import Condition, Name, false, true, unknown
 from fusion_assets.reconcile.decisions import load_decisions
 from fusion_assets.reconcile.idle import Observation
@@ -38,6 +39,12 @@ def tick(daemon: Daemon):
 
 def subjects(daemon: Daemon) -> list[str]:
     return [mail.subject for mail in daemon.mailbox.waiting()]
+
+
+def texts(daemon: Daemon) -> list[str]:
+    """What the mails say, oldest first."""
+    queue = Queue(state_folder(load_config(daemon.config)) / "mailbox.sqlite")
+    return [mail.message.text for mail, _ in queue.waiting(datetime.now(UTC))]
 
 
 def settle_minutes(lab: SmallLab, minutes: float) -> None:
@@ -162,11 +169,14 @@ def test_a_study_that_waits_for_a_person_is_not_mailed_again_after_a_blip_in_whi
     for _ in range(3):
         for seen in (GONE, GONE | blip):
             tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
-    about_it = [subject for subject in subjects(daemon) if "1 study failed" in subject]
-    assert len(about_it) == 1
+    (text,) = [text for text in texts(daemon) if "1 study failed" in text]
+    assert "It has left the instrument" in text
+    assert "S3 has its archive; the NAS has no whole copy of it" in text
+    assert f"fusion explain {STUDY}" in text
+    assert "fusion backup run" not in text, "it is not at the source"
     for seen in ({}, GONE):
         tell_of_stuck(load_config(lab.config), daemon.mailbox, [released(seen)], datetime.now(UTC))
-    about_it = [mail for mail in daemon.mailbox.waiting() if "1 study failed" in mail.subject]
+    about_it = [subject for subject in subjects(daemon) if "1 study failed" in subject]
     assert len(about_it) == 2, "it was well in between"
 
 
