@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import Enum, auto
 
 from fusion_assets.config import Config, Event
 from fusion_assets.eviction.gates import Gate
 from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
 from fusion_assets.notify.checks import FailedCheck, check_failed_message
 from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
+from fusion_assets.notify.jobs import FailedJob, job_failure_message
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
+from fusion_assets.studies.commands import BACKUP_RUN, CLEANUP_RUN
 from fusion_assets.studies.eviction import gate_check
 from fusion_assets.studies.failures import Failure, Finding, without_numbers
 from fusion_assets.studies.tags import (
@@ -36,6 +39,16 @@ _TRIES = 3
 _AWAY = "It had left the source before this began: what there is of it lies on the NAS, in S3, or in the trash there."
 
 
+class _Kind(Enum):
+    """What a failed run was about, which decides the words and who hears of it."""
+
+    STUDY = auto()
+    EVICTION = auto()
+    BACKUP = auto()
+    CLEANUP = auto()
+    JOB = auto()
+
+
 def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
     """Tell of failed runs and failed checks, and note what is well again.
 
@@ -48,8 +61,8 @@ def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now
     _settle(mailbox, runs)
     ours = [run for run in runs if not _mails_itself(run) and not _is_started_again(run)]
     failed = {_run_cause(run): run for run in ours if run.failure and not _went_well_since(run, runs)}
-    for event in (Event.CLEANUP_FAILURE, Event.BACKUP_FAILURE):
-        _tell_of_failures(config, mailbox, event, {c: run for c, run in failed.items() if _event_of(run) is event}, now)
+    for kind in _Kind:
+        _tell_of_failures(config, mailbox, kind, {c: run for c, run in failed.items() if _kind_of(run) is kind}, now)
     _tell_of_checks(config, mailbox, ours, now)
 
 
@@ -71,12 +84,12 @@ def _last_checks(runs: Sequence[EndedRun]) -> Sequence[tuple[CheckFound, EndedRu
 
 
 def _tell_of_failures(
-    config: Config, mailbox: Mailbox, event: Event, failed: Mapping[str, EndedRun], now: datetime
+    config: Config, mailbox: Mailbox, kind: _Kind, failed: Mapping[str, EndedRun], now: datetime
 ) -> None:
     mailbox.post(
-        event,
+        Event.CLEANUP_FAILURE if kind in (_Kind.CLEANUP, _Kind.EVICTION) else Event.BACKUP_FAILURE,
         {cause: _standing(run) for cause, run in failed.items()},
-        lambda new: _failure_message(event, [failed[cause] for cause in new], here(config, now)),
+        lambda new: _failure_message(kind, [failed[cause] for cause in new], here(config, now)),
     )
 
 
@@ -131,8 +144,10 @@ def _is_eviction(run: EndedRun) -> bool:
     return run.tags.get(KIND_TAG) == EVICTION
 
 
-def _event_of(run: EndedRun) -> Event:
-    return Event.CLEANUP_FAILURE if _is_eviction(run) else Event.BACKUP_FAILURE
+def _kind_of(run: EndedRun) -> _Kind:
+    if run.study:
+        return _Kind.EVICTION if _is_eviction(run) else _Kind.STUDY
+    return {CLEANUP_RUN: _Kind.CLEANUP, BACKUP_RUN: _Kind.BACKUP}.get(run.job, _Kind.JOB)
 
 
 def _went_well_since(run: EndedRun, runs: Sequence[EndedRun]) -> bool:
@@ -167,11 +182,19 @@ def _why(run: EndedRun, failure: Failure) -> str:
     return f"{failure.why}; {run.tries} tries have failed, so see whether it needs more memory or time than it is given"
 
 
-def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> Message:
+def _failure_message(kind: _Kind, runs: Sequence[EndedRun], origin: Origin) -> Message:
+    why = {run.run_id: _why(run, run.failure) for run in runs if run.failure}
+    if kind is _Kind.BACKUP:
+        return backup_failure_message(BackupFailure(trouble="; ".join(why.values())), origin)
+    if kind is _Kind.CLEANUP:
+        return cleanup_failure_message(CleanupFailure(trouble="; ".join(why.values())), origin)
+    if kind is _Kind.JOB:
+        jobs = [FailedJob(run.job, why[run.run_id], run.failure.step, run.run_id) for run in runs if run.failure]
+        return job_failure_message(jobs, origin)
     failed = tuple(
         FailedStudy(
-            run.study or run.job,
-            _why(run, run.failure),
+            run.study,
+            why[run.run_id],
             step=run.failure.step,
             run_id=run.run_id,
             away=_AWAY if _has_left(run) else "",
@@ -179,7 +202,7 @@ def _failure_message(event: Event, runs: Sequence[EndedRun], origin: Origin) -> 
         for run in runs
         if run.failure
     )
-    if event is Event.CLEANUP_FAILURE:
+    if kind is _Kind.EVICTION:
         return cleanup_failure_message(CleanupFailure(failed), origin)
     return backup_failure_message(BackupFailure(failed, by_daemon=True), origin)
 
@@ -196,7 +219,7 @@ def _is_told_by_capacity(found: CheckFound, config: Config) -> bool:
 
 def _failed_check(found: CheckFound, finding: Finding, run: EndedRun) -> FailedCheck:
     return FailedCheck(
-        finding.study or found.study or run.job,
+        finding.study or found.study,
         found.asset,
         found.check,
         "ERROR" if found.is_error else "WARN",

@@ -20,7 +20,7 @@ class FailedCheck:
     """An asset check that failed.
 
     Attributes:
-        study: The study's name at the source.
+        study: The study's name at the source; empty for a check that names none.
         asset: What was checked, e.g. ``truenas_copy``.
         check: Its name.
         severity: ``ERROR`` or ``WARN``.
@@ -45,20 +45,21 @@ def check_failed_message(checks: Sequence[FailedCheck], origin: Origin) -> Messa
         checks: At least one.
         origin: Where.
     """
-    studies = list(dict.fromkeys(check.study for check in checks))
+    studies = list(dict.fromkeys(check.study for check in checks if check.study))
     rows = tuple(
         Row(
             f"{check.study} {check.asset} {check.check}",
-            f"{check.severity}, {'the study was stopped' if check.blocking else 'the study went on'}: {check.found}",
+            f"{check.severity}{', the study was stopped' if check.blocking else ''}: {check.found}",
             origin.run_url(check.run_id),
         )
         for check in checks
     )
-    commands = tuple(
-        Command(
-            f"To see every condition of {one_line(study)}", origin.command(f"fusion plan -v --limit {typed(study)}")
-        )
-        for study in studies[:MAX_COMMANDS]
+    commands = (
+        Command("To see where every study stands", origin.command("fusion plan")),
+        *(
+            Command(f"To see every condition of {one_line(study)}", origin.command(f"fusion explain {typed(study)}"))
+            for study in studies[:MAX_COMMANDS]
+        ),
     )
     return origin.letter(
         _headline(checks, studies),
@@ -70,5 +71,8 @@ def check_failed_message(checks: Sequence[FailedCheck], origin: Origin) -> Messa
 
 def _headline(checks: Sequence[FailedCheck], studies: Sequence[str]) -> str:
     if len(checks) == 1:
-        return f"check {checks[0].check} failed for {checks[0].study}"
+        of = f" for {checks[0].study}" if checks[0].study else ""
+        return f"check {checks[0].check} failed{of}"
+    if not studies:
+        return f"{len(checks)} checks failed"
     return f"{len(checks)} checks failed, of {counted(len(studies), 'study', 'studies')}"

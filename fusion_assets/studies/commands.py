@@ -15,6 +15,9 @@ from fusion_assets.config import Config
 from fusion_assets.studies.tags import MAILED_TAG
 from resources.command import stream_command
 
+BACKUP_RUN = "backup_run"
+CLEANUP_RUN = "cleanup_run"
+
 # What the command line ended with when it told of its failure by mail, as far as mails are switched on.
 _MAILED = 1
 # A month of studies at 60 MB/s takes days.
@@ -28,8 +31,8 @@ def build_command_jobs(config: Config) -> list[dg.JobDefinition]:
         config: What the lab declares.
     """
     return [
-        _command_job(config, "backup_run", ["backup", "run"], "Archive every idle study, as `fusion backup run` does."),
-        _command_job(config, "cleanup_run", ["cleanup", "run"], "Make room on the NAS, as `fusion cleanup run` does."),
+        _command_job(config, BACKUP_RUN, ["backup", "run"], "Archive every idle study, as `fusion backup run` does."),
+        _command_job(config, CLEANUP_RUN, ["cleanup", "run"], "Make room on the NAS, as `fusion cleanup run` does."),
     ]
 
 

@@ -14,6 +14,7 @@ from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
 from fusion_assets.notify.fusion_error import FusionError, fusion_error_message, unread_log_message
 from fusion_assets.notify.grouping import grouped
+from fusion_assets.notify.jobs import FailedJob, job_failure_message
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.origin import Origin
 from fusion_assets.notify.outages import (
@@ -69,6 +70,12 @@ def all_mails(of: Callable[[str], str] = _same) -> dict[str, Message]:
                 FailedCheck(study, "validated", "Scan1", "WARN", of("mtimes span 31 days"), run_id=RUN),
             ],
             origin,
+        ),
+        "checks_of_none": check_failed_message(
+            [FailedCheck("", "truenas_space", "probe", "ERROR", of("it is not what it was"))], origin
+        ),
+        "jobs": job_failure_message(
+            [FailedJob("scrub_copies", of("the NAS broke off"), "scrub", RUN), FailedJob(of("mine"), of("why"))], origin
         ),
         "capacity": capacity_warning_message(
             CapacityWarning(

@@ -35,7 +35,7 @@ _EVICTED = "truenas_evicted_at"
 _JOBS = frozenset(appointment.job for appointment in APPOINTMENTS)
 _GRACE = timedelta(hours=6)
 _DIGITS = re.compile(r"\d[\d.,]*(?: (?:bytes|[KMGTP]iB)\b)?")
-_FAILED = re.compile(r"backup: \d+ stud(y|ies) failed")
+_FAILED = re.compile(r"backup: \d+ stud(y|ies) failed|the (weekly|daily) \w+ failed|\d+ jobs failed")
 _LOCKED = "locked by what no longer runs"
 _UNSEEN = "the lab cannot be looked at"
 _HELD = "free space did not rise"
