@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.tags import SCHEDULED_EXECUTION_TIME_TAG  # no public name
 
 from fusion_assets.config import Config, Event
 from fusion_assets.eviction.history import Sample
@@ -46,8 +47,10 @@ def build_digest_job(config: Config) -> dg.JobDefinition:
             digest = gather(place, context.instance, now)
         except ResourceError as error:
             raise dg.Failure(described(error)) from error
-        week = f"digest:{now:%G-W%V}"
-        posted = mailbox.post(Event.DIGEST, {week: ""}, lambda _: digest_message(digest, here(config, now)))
+        # One for each time of the calendar, however late it is and however many daemons are; a person's is another one.
+        occasion = context.run.tags.get(SCHEDULED_EXECUTION_TIME_TAG, context.run_id)
+        causes = {f"digest:{occasion}": ""}
+        posted = mailbox.post(Event.DIGEST, causes, lambda _: digest_message(digest, here(config, now)))
         context.log.info(str(posted))
 
     @dg.job(name="weekly_digest_job", executor_def=dg.in_process_executor, description="The weekly mail.")
