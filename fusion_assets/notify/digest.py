@@ -48,7 +48,10 @@ class Digest:
         released: Removed from the instrument.
         evicted: Removed from the NAS.
         failures: How many runs failed.
-        astray: How many studies are not in their declared state now.
+        astray: How many studies the last inventory found not in their declared state; None when there is no recent one.
+        damaged: How many copies the last scrub of this time found damaged, or could not read.
+        too_full: Whether less of the NAS is free than is wanted.
+        stuck_mails: How many mails have waited for more than a day.
         free: Free bytes on the NAS now; None when that is not known.
         total: Its size, bytes.
         forecast: When it will be full and how sure that is, in a sentence.
@@ -61,7 +64,10 @@ class Digest:
     released: Moved
     evicted: Moved
     failures: int
-    astray: int
+    astray: int | None
+    damaged: int = 0
+    too_full: bool = False
+    stuck_mails: int = 0
     free: int | None = None
     total: int = 0
     forecast: str = ""
@@ -81,25 +87,46 @@ def digest_message(digest: Digest, origin: Origin) -> Message:
         Row("released from the instrument", str(digest.released)),
         Row("evicted from the NAS", str(digest.evicted)),
         Row("failed runs", f"{digest.failures:,}" if digest.failures else "none"),
-        Row("studies not in their declared state now", f"{digest.astray:,}" if digest.astray else "none"),
+        Row("studies not in their declared state now", _astray(digest)),
+        Row("copies the scrub found damaged or unreadable", f"{digest.damaged:,}" if digest.damaged else "none"),
+        Row("mails that wait for more than a day", f"{digest.stuck_mails:,}" if digest.stuck_mails else "none"),
     )
     bars = tuple(Bar(day, size, sized(size)) for day, size in digest.archived_daily)
-    commands = (Command("To see where every study stands", origin.command("fusion plan")),)
-    wrong = bool(digest.failures or digest.astray)
+    commands = (
+        Command("To see where every study stands", origin.command("fusion plan")),
+        Command("To see how the NAS is filled, and which mails wait", origin.command("fusion status")),
+    )
     return origin.letter(
         _headline(digest),
         Section(f"Since {origin.shown(digest.since)}", (Table(happened),)),
         Section("Archived by day", (Bars(bars),) if bars else ()),
         Section("The NAS", (Table(_nas(digest, origin)),)),
-        Section("What to type", (Commands(commands),) if wrong else ()),
+        Section("What to type", (Commands(commands),) if _wrong(digest) else ()),
     )
 
 
 def _headline(digest: Digest) -> str:
     archived = f"digest: {counted(digest.archived.studies, 'study', 'studies')} archived"
-    if digest.astray:
-        return f"{archived}, {digest.astray:,} not as declared"
-    return f"{archived}, {counted(digest.failures, 'failed run')}" if digest.failures else f"{archived}, all is well"
+    return ", ".join([archived, *(_wrong(digest) or ["all is well"])])
+
+
+def _wrong(digest: Digest) -> list[str]:
+    """What keeps all from being well, worst first; what is not known does."""
+    found = {
+        f"{counted(digest.damaged, 'damaged copy', 'damaged copies')}": digest.damaged,
+        f"{digest.astray or 0:,} not as declared": digest.astray,
+        "no recent inventory": digest.astray is None,
+        "the NAS is too full": digest.too_full,
+        f"{counted(digest.failures, 'failed run')}": digest.failures,
+        f"{counted(digest.stuck_mails, 'mail')} waiting": digest.stuck_mails,
+    }
+    return [words for words, is_so in found.items() if is_so]
+
+
+def _astray(digest: Digest) -> str:
+    if digest.astray is None:
+        return "not known: no inventory was taken in the last two days"
+    return f"{digest.astray:,}" if digest.astray else "none"
 
 
 def _nas(digest: Digest, origin: Origin) -> tuple[Row, ...]:

@@ -15,6 +15,7 @@ from dagster._core.storage.tags import SCHEDULED_EXECUTION_TIME_TAG  # no public
 from fusion_assets.config import Config, Event
 from fusion_assets.eviction.history import Sample
 from fusion_assets.eviction.outlook import outlook
+from fusion_assets.eviction.policy import missing_bytes
 from fusion_assets.eviction.telling import told
 from fusion_assets.manifest.record import Record
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
@@ -23,10 +24,14 @@ from fusion_assets.notify.origin import here
 from fusion_assets.reconcile.lab import Lab, check_truenas
 from fusion_assets.reconcile.scrub import provable
 from fusion_assets.studies.lab_resource import LabSource
-from fusion_assets.studies.upkeep import INVENTORY
+from fusion_assets.studies.upkeep import DAMAGED, INVENTORY, NOT_AS_DECLARED, NOT_READ, SCRUB
 from resources.errors import ResourceError, described
 
 _SPAN = timedelta(days=7)
+# It is taken every morning.
+_INVENTORY_IS_OLD = timedelta(days=2)
+# Longer than any cooldown, and than most servers are down.
+_MAIL_IS_STUCK = timedelta(days=1)
 
 
 def build_digest_job(config: Config) -> dg.JobDefinition:
@@ -44,7 +49,7 @@ def build_digest_job(config: Config) -> dg.JobDefinition:
         try:
             place = lab.open(config)
             check_truenas(place)
-            digest = gather(place, context.instance, now)
+            digest = gather(place, context.instance, mailbox, now)
         except ResourceError as error:
             raise dg.Failure(described(error)) from error
         # One for each time of the calendar, however late it is and however many daemons are; a person's is another one.
@@ -60,12 +65,13 @@ def build_digest_job(config: Config) -> dg.JobDefinition:
     return weekly_digest_job
 
 
-def gather(lab: Lab, instance: dg.DagsterInstance, now: datetime) -> Digest:
+def gather(lab: Lab, instance: dg.DagsterInstance, mailbox: Mailbox, now: datetime) -> Digest:
     """What happened in the last seven days.
 
     Args:
         lab: The lab.
         instance: The Dagster instance.
+        mailbox: The lab's mailbox.
         now: The time, UTC.
 
     Raises:
@@ -83,7 +89,10 @@ def gather(lab: Lab, instance: dg.DagsterInstance, now: datetime) -> Digest:
         released=_moved(released),
         evicted=_moved(evicted),
         failures=_failures(instance, since),
-        astray=_astray(instance),
+        astray=_astray(instance, now),
+        damaged=_damaged(instance, since),
+        too_full=missing_bytes(space, lab.config.cleanup.free_threshold_pct) > 0,
+        stuck_mails=sum(1 for mail in mailbox.waiting() if now - mail.since > _MAIL_IS_STUCK),
         free=space.free,
         total=space.total,
         forecast=str(outlook(lab.config, view, Sample(now, space.total, space.free))),
@@ -114,9 +123,19 @@ def _failures(instance: dg.DagsterInstance, since: datetime) -> int:
     return instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], created_after=since))
 
 
-def _astray(instance: dg.DagsterInstance) -> int:
-    """From the last inventory; none was taken yet, or its history was lost: then the next one tells."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(INVENTORY))
-    made = event.asset_materialization if event else None
-    value = made.metadata["not as declared"].value if made and "not as declared" in made.metadata else 0
-    return value if isinstance(value, int) else 0
+def _astray(instance: dg.DagsterInstance, now: datetime) -> int | None:
+    """From the last inventory; not known when none was taken for days, or its history was lost."""
+    return _counted(instance, INVENTORY, NOT_AS_DECLARED, since=now - _INVENTORY_IS_OLD)
+
+
+def _damaged(instance: dg.DagsterInstance, since: datetime) -> int:
+    """From the scrub of the week; where there was none, the age of the oldest proof tells."""
+    return sum(_counted(instance, SCRUB, name, since=since) or 0 for name in (DAMAGED, NOT_READ))
+
+
+def _counted(instance: dg.DagsterInstance, asset: str, name: str, *, since: datetime) -> int | None:
+    """A number in what an asset said of itself the last time; None if that was before, or it was not said."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    made = event.asset_materialization if event and event.timestamp >= since.timestamp() else None
+    value = made.metadata[name].value if made and name in made.metadata else None
+    return value if isinstance(value, int) else None

@@ -29,6 +29,9 @@ COPIES_INTACT = "copies_intact"
 AS_DECLARED = "every_study_as_declared"
 GROUP = "upkeep"
 
+# Names in the metadata that the digest reads.
+DAMAGED, NOT_READ, NOT_AS_DECLARED = "damaged", "not read", "not as declared"
+
 _OWNERS = ["team:microscopy"]
 
 scrub_job = dg.define_asset_job(
@@ -104,8 +107,8 @@ def _scrub_metadata(waiting: tuple[Provable, ...], share: Share, seconds: float)
     metadata: dict[str, Any] = {
         "copies": len(waiting),
         "proven again": sum(1 for one in done if not one.problems),
-        "damaged": sum(1 for one in done if one.problems),
-        "not read": len(share.unread),
+        DAMAGED: sum(1 for one in done if one.problems),
+        NOT_READ: len(share.unread),
         "bytes": read,
         "MB/s": read / 1e6 / seconds if seconds > 0 else 0.0,
     }
@@ -152,7 +155,7 @@ def build_inventory_asset(
             asset_key=INVENTORY, check_name=AS_DECLARED, passed=not astray, metadata={"astray": table(_rows(astray))}
         )
         yield dg.MaterializeResult(
-            asset_key=INVENTORY, metadata={"studies": len(plans), **counts, "not as declared": len(astray)}
+            asset_key=INVENTORY, metadata={"studies": len(plans), **counts, NOT_AS_DECLARED: len(astray)}
         )
 
     return take_inventory

@@ -22,8 +22,8 @@ from resources.local import LocalStorage
 from resources.process import this_host
 from resources.storage import Space
 from sensors.idle_cursor import IdleCursor, cursor_from_text
-from sensors.run_tries import tries_of
 from sensors.idle_mail import tell_of_stuck
+from sensors.run_tries import tries_of
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_nothing_lost
 from tests.sensors.daemon import Daemon, until_quiet
 

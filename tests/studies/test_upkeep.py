@@ -11,8 +11,9 @@ import dagster as dg
 import pytest
 
 from definitions import build_defs
-from fusion_assets.config import load_config
 from fusion_assets.eviction.telling import gone
+from fusion_assets.config import Event, load_config
+from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.reconcile.scrub import provable, scrub_share
 from fusion_assets.studies.tags import MAILED_TAG
@@ -197,6 +198,24 @@ def test_the_digest_counts_what_the_week_brought_and_is_mailed_once_each_time(ar
     assert digests(archived) == ["digest: 2 studies archived, all is well"] * 2, "two daemons are no two weeks"
     assert run(archived, "weekly_digest_job").success
     assert len(digests(archived)) == 3, "a person asked for it, which takes nothing from the next week's"
+
+
+def test_a_digest_says_that_all_is_well_only_where_that_was_looked_at(archived, monkeypatch) -> None:
+    subscribe(archived.lab, monkeypatch)
+    assert run(archived, "weekly_digest_job").success
+    shutil.rmtree(archived.lab.copy)
+    set_scrub(archived, cycle_weeks=1)
+    assert run(archived, "scrub_copies").success
+    with archived.lab.config.open("a") as file:
+        file.write("[cleanup]\nfree_threshold_pct = 99.99\n")
+    Mailbox(load_config(archived.lab.config), clock=lambda: datetime.now(UTC) - timedelta(days=3)).send(
+        Event.DIGEST, Message("old", "old")
+    )
+    assert run(archived, "weekly_digest_job").success
+    assert [subject for subject in digests(archived) if subject.startswith("digest")] == [
+        "digest: 2 studies archived, no recent inventory",
+        "digest: 2 studies archived, 1 damaged copy, no recent inventory, the NAS is too full, 1 mail waiting",
+    ]
 
 
 def test_the_monthly_backup_does_what_a_person_would_type_and_shows_it_in_its_log(face) -> None:
