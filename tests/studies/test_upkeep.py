@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from definitions import build_defs
-from fusion_assets.eviction.telling import gone
 from fusion_assets.config import Event, load_config
+from fusion_assets.eviction.telling import gone
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.reconcile.scrub import provable, scrub_share
