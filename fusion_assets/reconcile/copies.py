@@ -164,27 +164,43 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
         checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
         differs = checksums != proven.checksums
         proven = _unvouched(checksums, proven.held, archive) if differs else replace(proven, archive=archive)
-    if known.include(present or b"") or copy_was_begun(history, lab.truenas.location(backup_name)):
+    if present is not None and known.include(present):
         return proven
-    return _beside(lab, backup_name, proven)
+    begun = copy_was_begun(history, lab.truenas.location(backup_name))
+    return _beside(lab, backup_name, proven, listed_in(present or b""), origin, begun=begun)
 
 
 def _archive_uri(lab: Lab, backup_name: str) -> str:
     return lab.bucket.object_uri(backup_name)
 
 
-def _beside(lab: Lab, backup_name: str, proven: Proven) -> Proven:
-    """What was proven, and what lies on a NAS on which no run of ours ever wrote this study: the lab has a new one."""
+def _beside(
+    lab: Lab, backup_name: str, proven: Proven, listed: Mapping[str, str], origin: str | None, *, begun: bool
+) -> Proven:
+    """What was proven, and what the NAS has beside it that the ledger does not know.
+
+    A finished copy with more files: the ledger is older than it. Any files of the source, where no run of ours ever
+    wrote this study: the lab has a new NAS. Other bytes than the proven ones are believed of neither.
+
+    Raises:
+        CorruptCopyError: Files of a new NAS are others than those that were proven.
+    """
+    if begun and not listed.keys() - proven.checksums.keys():
+        return proven
     there = read_checksums(lab.truenas, backup_name)
-    if other := [path for path, sha256 in there.items() if proven.checksums.get(path, sha256) != sha256]:
+    other = [path for path, sha256 in there.items() if proven.checksums.get(path, sha256) != sha256]
+    if other and not begun:
         raise CorruptCopyError(
             f"{lab.truenas.location(backup_name)}: files lie there that no run of this program wrote, and they are "
-            f"others than those that were archived: {name_some(other)}; nothing is overwritten | hint: move that "
-            "directory away, or rename the study",
+            f"others than those that were archived: {name_some(other)}; nothing is overwritten | hint: if they are of "
+            f"this study, bring good ones back from {lab.bucket.object_uri(backup_name)}; else move that directory "
+            "away, or rename the study",
             paths=other,
         )
-    checksums = agreed(there, proven.checksums, ())
-    return proven if checksums == proven.checksums else _unvouched(checksums, proven.held, proven.archive)
+    sharing = {entry.path for entry in read_listing(lab.source, origin).files} if origin and not begun else set()
+    more = {path: sha256 for path, sha256 in there.items() if path in sharing or listed.get(path) == sha256}
+    checksums = agreed(more, proven.checksums, ())
+    return proven if checksums == proven.checksums else _unvouched(checksums, {**more, **proven.held}, proven.archive)
 
 
 def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | None) -> bytes | None:

@@ -92,6 +92,9 @@ def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
     """What the ledger says, as the beginning of more work: what is to be proven is not proven, and failed is over."""
     released = {RELEASED_FIELD: latest.source_deleted_at.isoformat()} if latest.source_deleted_at else {}
     now, new = datetime.now(UTC), _new(lab, run_name)
+    # What was begun in another place was not begun here: the lab may have a new NAS, or a new bucket.
+    elsewhere = {COPY_BEGUN_FIELD} if latest.truenas_path != new.truenas_path else set()
+    elsewhere |= {ARCHIVE_BEGUN_FIELD} if latest.s3_uri != new.s3_uri else set()
     return replace(
         latest,
         started_at=min(latest.started_at or now, now),  # of a clock that was ahead: else no time could follow in order
@@ -106,7 +109,7 @@ def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
         source_deleted_at=None,
         extra={
             **released,
-            **{name: value for name, value in latest.extra.items() if name != REASON_FIELD},
+            **{name: value for name, value in latest.extra.items() if name not in {REASON_FIELD, *elsewhere}},
             **carried_on(latest),
         },
     )
@@ -192,7 +195,7 @@ def with_copy_read(draft: Record, sidecar_sha256: str) -> Record:
         sidecar_sha256: Of the sidecar that says so.
     """
     extra = {name: value for name, value in draft.extra.items() if name not in (ANNOUNCED_FIELD, COPY_READ_FIELD)}
-    return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, **_of(draft, sidecar_sha256)})
+    return replace(draft, truenas_verified_at=datetime.now(UTC), extra={**extra, SIDECAR_FIELD: sidecar_sha256})
 
 
 def adopted(draft: Record, sidecar_sha256: str, archive_sha256: str | None) -> Record:
@@ -203,14 +206,13 @@ def adopted(draft: Record, sidecar_sha256: str, archive_sha256: str | None) -> R
         sidecar_sha256: Of the sidecar that says so.
         archive_sha256: Of the one that S3 has, empty if there are objects without; None if S3 says nothing else.
     """
-    extra = {**draft.extra, **_of(draft, sidecar_sha256), ADOPTED_FIELD: datetime.now(UTC).isoformat()}
+    extra = {**draft.extra, SIDECAR_FIELD: sidecar_sha256, ADOPTED_FIELD: datetime.now(UTC).isoformat()}
     return replace(draft, extra=extra if archive_sha256 is None else {**extra, ADOPTED_ARCHIVE_FIELD: archive_sha256})
 
 
-def _of(draft: Record, sidecar_sha256: str) -> dict[str, object]:
-    """Which copies these are, and of what."""
-    of = {SIDECAR_FIELD: sidecar_sha256, COPY_OF_FIELD: draft.run_name}
-    return {**of, COPY_FINGERPRINT_FIELD: draft.extra.get(FINGERPRINT_FIELD)}
+def _of(draft: Record) -> dict[str, object]:
+    """Of what a copy is that was made from the source; an archive that was made from it says nothing of that."""
+    return {COPY_OF_FIELD: draft.run_name, COPY_FINGERPRINT_FIELD: draft.extra.get(FINGERPRINT_FIELD)}
 
 
 def begun(draft: Record, *, copying: bool, archiving: bool) -> Record:
@@ -264,7 +266,7 @@ def with_proofs(
         total_bytes=outcome.total_bytes,
         truenas_verified_at=now if copy else draft.truenas_verified_at,
         s3_verified_at=now if archived else None,
-        extra={**extra, **_of(draft, outcome.sidecar_sha256)},
+        extra={**extra, SIDECAR_FIELD: outcome.sidecar_sha256, **(_of(draft) if copy else {})},
     )
 
 

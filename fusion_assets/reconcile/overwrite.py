@@ -288,16 +288,16 @@ def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
 
 
 def unlike_archive(what: str, run_name: str) -> str:
-    """Why a study is not copied while S3 says something else than the ledger, and the ways out.
+    """Why a study is not copied while S3, or the NAS, says something else than the ledger, and the ways out.
 
     Args:
         what: How the source differs.
         run_name: The study.
     """
     return (
-        f"S3 says something else of {run_name} than the ledger and the NAS do, and of the source {what}; nothing is "
-        "overwritten | hint: put the files that S3 has at the source, with their times; or if those on the NAS are the "
-        f"right ones, remove {SIDECAR_NAME} of this study from S3; then `fusion apply`"
+        f"the copies of {run_name} are not what the ledger says, and of the source {what}; nothing is overwritten | "
+        "hint: put the files that the NAS or S3 has at the source, with their times; or if S3 has the wrong ones, "
+        f"remove {SIDECAR_NAME} of this study there; or rename the study; then `fusion apply`"
     )
 
 

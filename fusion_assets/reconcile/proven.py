@@ -97,7 +97,8 @@ def copy_was_begun(history: Iterable[Record], truenas_path: str) -> bool:
         history: Its records: that it was found invalid, or could not be looked at, wrote nothing.
         truenas_path: Where its copy goes now: the lab may have another NAS than before.
     """
-    return any(COPY_BEGUN_FIELD in record.extra and record.truenas_path == truenas_path for record in history)
+    begun = (r for r in history if COPY_BEGUN_FIELD in r.extra or r.truenas_verified_at)
+    return any(record.truenas_path == truenas_path for record in begun)
 
 
 def archive_was_begun(history: Iterable[Record], s3_uri: str) -> bool:

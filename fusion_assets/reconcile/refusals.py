@@ -36,7 +36,7 @@ from fusion_assets.reconcile.overwrite import (
     unlike_unknown,
     went_back,
 )
-from fusion_assets.reconcile.proven import archive_was_begun, copy_was_begun, known_sidecars
+from fusion_assets.reconcile.proven import archive_was_begun, copy_of, copy_was_begun, known_sidecars
 from fusion_assets.reconcile.surroundings import twins_of
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.check import check_source
@@ -127,6 +127,24 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
         what = f"these files have other bytes: {name_some(paths)}"
         why = unlike_archive(what, run_name) if known else unlike_unknown(what, run_name, acceptable=False)
         raise RottenSourceError(why, paths=paths)
+
+
+def refuse_stranger(lab: Lab, run_name: str) -> None:
+    """Never call another study's copies this one's: an alias may have been given to it since they were made.
+
+    Args:
+        lab: The lab.
+        run_name: The study; of one that is not at the source only its copies are left, whatever it is called now.
+
+    Raises:
+        InvalidStudyError: The copies are of another one.
+        ResourceError: The source cannot be asked.
+    """
+    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    if record is None or copy_of(record) in {"", run_name} or not is_at_source(lab, run_name):
+        return
+    if taken := name_taken(record, run_name, read_listing(lab.source, run_name).fingerprint(), in_trash=False):
+        raise InvalidStudyError(taken)
 
 
 def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:

@@ -36,7 +36,7 @@ from fusion_assets.reconcile.lab import (
 )
 from fusion_assets.reconcile.overwrite import is_proven
 from fusion_assets.reconcile.proven import SIDECAR_FIELD
-from fusion_assets.reconcile.refusals import find_twins
+from fusion_assets.reconcile.refusals import find_twins, refuse_stranger
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.validate import with_clash
@@ -145,7 +145,7 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
         run_name: The study.
 
     Raises:
-        InvalidStudyError: The last validation of this very study failed.
+        InvalidStudyError: The last validation of this very study failed, or the copies are of another one.
         InconsistentLedgerError: With this entry the ledger would break its schema; nothing was written.
         LedgerError: The ledger does not say that what is on the NAS now was proven in both places.
         ResourceError: The NAS or S3 failed.
@@ -159,6 +159,7 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
             f"the ledger does not say that {run_name} was proven in both places | hint: run truenas_copy and "
             "s3_archive first; they move nothing that is there already"
         )
+    refuse_stranger(lab, run_name)
     refuse_known_invalid(lab, run_name, None)
     _check_still_proven(lab, record)
     appended = record.status is not Status.COMPLETE

@@ -33,7 +33,7 @@ from fusion_assets.reconcile.entries import (
 )
 from fusion_assets.reconcile.invalidity import refuse_known_invalid
 from fusion_assets.reconcile.lab import Lab, is_at_source, trashed_studies
-from fusion_assets.reconcile.refusals import refuse_changed_trash, refuse_overwriting, refuse_unlike
+from fusion_assets.reconcile.refusals import refuse_changed_trash, refuse_overwriting, refuse_stranger, refuse_unlike
 from fusion_assets.reconcile.replaceable import replaceable, taken_back
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.errors import CorruptCopyError, TransferError
@@ -150,6 +150,7 @@ def _find(lab: Lab, run_name: str) -> _AtHand:
 def _refuse(lab: Lab, run_name: str, at_hand: _AtHand | None) -> None:
     """Raise `InvalidStudyError` for what must not be copied, or archived, as far as names and looks tell."""
     if at_hand is None:
+        refuse_stranger(lab, run_name)
         refuse_known_invalid(lab, run_name, None)
     elif at_hand.directory == run_name:
         refuse_overwriting(lab, run_name, at_hand.listing)

@@ -218,8 +218,23 @@ def test_what_lies_in_a_place_that_is_new_to_the_lab_is_not_overwritten(archived
             del archived.bucket.objects[key]
         archived.bucket.uri = "s3://another"
         archived.bucket.objects[f"{STUDY}/{FILE}"] = Stored(other, {})
+    for _ in range(3):  # no record of a failure makes the place ours
+        archived.apply()
+        assert archived.places(FILE, other) == {"nas" if place == "nas" else "s3"}
+
+
+def test_a_failed_question_in_a_new_bucket_does_not_make_what_lies_there_ours(archived: MemoryLab) -> None:
+    other = b"another program's, of the same length"
+    archived.write(NEW, other[::-1])
+    assert archived.apply() is None
+    for key in [key for key in archived.bucket.objects if not key.startswith("_manifest/")]:
+        del archived.bucket.objects[key]
+    archived.bucket.uri = "s3://another"
+    archived.bucket.objects[f"{STUDY}/{NEW}"] = Stored(other, {})
+    for answers in range(12):
+        archived.apply(fails_after=answers, place="s3")
     archived.apply()
-    assert archived.places(FILE, other) == {"nas" if place == "nas" else "s3"}
+    assert archived.places(NEW, other) == {"s3"}
 
 
 # The ledger was lost, with its mirror.
@@ -304,7 +319,7 @@ def test_an_object_of_a_newer_archive_is_not_overwritten_when_nas_and_ledger_wer
     rolled_back_ledger()
     _roll_back(archived, snapshot)
     flip_bit(archived.study / NEW)
-    assert "S3 says something else" in str(archived.apply())
+    assert "are not what the ledger says" in str(archived.apply())
     assert archived.places(NEW, good) == {"s3"}
     archived.write(NEW, good)
     assert archived.apply() is None
@@ -368,7 +383,7 @@ def test_a_newer_proof_of_rotten_bytes_does_not_overwrite_what_was_archived(arch
         carry_out(opened, (Step.TRUENAS_COPY, Step.S3_ARCHIVE))
     archived.bucket.before = lambda _method, _key: None
     archived.opened().ledger.restore_from_mirror()
-    assert "S3 says something else" in str(archived.apply())
+    assert "are not what the ledger says" in str(archived.apply())
     assert archived.places(NEW, good) == {"s3"}
     flip_back(archived.study / NEW, good)
     assert "not those that were proven" in str(archived.apply())  # of the NAS; the next run copies it again
@@ -440,6 +455,24 @@ def test_an_unknown_archive_that_was_accepted_is_not_called_complete_before_its_
     assert archived.apply() is None
     for path in (FILE, OTHER):
         assert archived.places(path, bytes_of(archived, path)) == {"source", "nas", "s3"}
+
+
+@pytest.mark.parametrize("then", ["it rots at the source", "it leaves the source"])
+def test_what_only_the_nas_has_under_a_sidecar_newer_than_the_ledger_is_not_overwritten_or_forgotten(
+    archived: MemoryLab, rolled_back_ledger: Callable[[], None], then: str
+) -> None:
+    archived.write(NEW, b"one more frame" * 30)
+    good = bytes_of(archived, NEW)
+    _copied_while_s3_is_away(archived)
+    rolled_back_ledger()
+    if then == "it rots at the source":
+        flip_bit(archived.study / NEW)
+        assert "are not what the ledger says" in str(archived.apply())
+        assert archived.places(NEW, good) == {"nas"}
+    else:
+        (archived.study / NEW).unlink()
+        assert archived.apply() is None
+        assert archived.places(NEW, good) == {"nas", "s3"}
 
 
 @pytest.mark.parametrize("states_checksums", [True, False])
@@ -525,8 +558,9 @@ def test_an_alias_that_is_given_to_a_study_found_invalid_first_overwrites_nothin
             refuse_invalid(opened, other, validate(opened, other))
         link.unlink()
         refuse_invalid(opened, other, validate(opened, other))
-    with pytest.raises(InvalidStudyError, match=f"{STUDY} is archived under this name"):
-        transfer(opened, other, copying=True, archiving=True, options=TINY, progress=lambda _: None)
+    for copying in (False, True):
+        with pytest.raises(InvalidStudyError, match=f"{STUDY} is archived under this name"):
+            transfer(opened, other, copying=copying, archiving=True, options=TINY, progress=lambda _: None)
     assert lab.places(FILE, good) == {"nas"}
 
 
