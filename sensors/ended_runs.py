@@ -117,7 +117,9 @@ def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor, now: dateti
         The runs, and the cursor for the next look.
     """
     wanted = dg.RunsFilter(statuses=list(ENDED), updated_after=cursor.until - _OVERLAP)
-    records = instance.get_run_records(wanted, limit=_AT_A_TIME, order_by="update_timestamp", ascending=True)
+    # Those that are told come first: however many of them changed within the overlap, some that are not are reached.
+    most = len(cursor.told) + _AT_A_TIME
+    records = instance.get_run_records(wanted, limit=most, order_by="update_timestamp", ascending=True)
     new = [record for record in records if record.dagster_run.run_id not in cursor.told]
     # Of a clock that was ahead there may be runs of a day to come: from there on nothing would be seen until then.
     until = min(now, max([cursor.until, *(changed_at(record) for record in records)]))

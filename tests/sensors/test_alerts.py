@@ -24,6 +24,7 @@ from fusion_assets.state import state_folder
 from fusion_assets.studies.checks import table
 from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG, STATE_TAG
 from sensors.alert_mail import tell_of_silence
+from sensors.ended_runs import RunCursor, read_ended_runs
 from sensors.silence import find_silent
 from tests.real.small_lab import STUDY, SmallLab
 from tests.sensors.daemon import Daemon, instigator
@@ -203,6 +204,24 @@ def test_a_clock_that_was_ahead_for_a_while_silences_no_later_failure(lab, watch
     for _ in range(3):
         watched.tick("alerts")
     assert len(subjects(watched)) == told + 1
+
+
+def test_more_runs_at_one_moment_than_a_look_reads_keep_no_later_failure_from_being_mailed(
+    lab, watched, monkeypatch
+) -> None:
+    """A person cancels 500 queued runs, say; here a look reads three."""
+    monkeypatch.setattr("sensors.ended_runs._AT_A_TIME", 3)
+    for run in [dg.DagsterRun("archive_study", status=dg.DagsterRunStatus.STARTED) for _ in range(8)]:
+        watched.instance.add_run(run)
+        watched.instance.report_run_canceled(run)
+    end_from_outside(watched, "Exceeded maximum runtime of 86400 seconds.")
+    now = datetime.now(UTC)
+    cursor, read = RunCursor(now - timedelta(seconds=5)), []
+    for _ in range(4):
+        runs, cursor = read_ended_runs(watched.instance, cursor, now)
+        read += [run.run_id for run in runs]
+    assert len(read) == len(set(read)) == 9
+    assert runs == []
 
 
 def test_a_tick_that_is_killed_after_its_mails_were_queued_tells_no_failure_twice(lab, watched) -> None:
