@@ -75,8 +75,10 @@ def silence_message(stopped: Sequence[Stopped], origin: Origin) -> Message:
     names = f"{stopped[0].name} does not go on" if len(stopped) == 1 else f"{len(stopped)} things do not go on"
     rows = tuple(Row(each.name, _last_heard(each, origin)) for each in stopped)
     commands = (
-        Command("To see whether the daemon runs (Linux)", "systemctl status 'fusion*'"),
-        Command("To start it again", "sudo systemctl restart 'fusion*'"),
+        Command("To see what runs (Linux)", "systemctl status fusion-daemon fusion-code-server"),
+        Command("To start what does not run", "sudo systemctl start fusion-code-server fusion-daemon"),
+        # Runs are children of the code server, which is left alone.
+        Command("To start the daemon anew; no run is interrupted by that", "sudo systemctl restart fusion-daemon"),
     )
     ui = (Words(f"Ticks and their errors are seen at {origin.ui_url}/overview/sensors"),) if origin.ui_url else ()
     return origin.letter(

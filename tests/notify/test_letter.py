@@ -92,6 +92,12 @@ def test_every_mail_says_what_is_safe_and_what_to_type(kind: str) -> None:
     assert re.search(r"^    (fusion|systemctl) ", text, re.MULTILINE)
 
 
+def test_the_mail_about_a_silent_daemon_interrupts_no_run() -> None:
+    """Runs are children of the code server; and systemctl knows only those units by a glob that are loaded."""
+    typed = re.findall(r"^    (sudo systemctl .*)$", all_mails()["silence"].text, re.MULTILINE)
+    assert typed == ["sudo systemctl start fusion-code-server fusion-daemon", "sudo systemctl restart fusion-daemon"]
+
+
 outside = st.text(st.characters(), max_size=80) | st.sampled_from(
     [
         "<script>alert(1)</script>",
