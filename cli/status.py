@@ -17,6 +17,7 @@ from fusion_assets.heartbeat import Heartbeat, read_heartbeat
 
 if TYPE_CHECKING:
     from fusion_assets.reconcile.lab import Lab
+    from resources.errors import ResourceError
 
 _CAUSE = "heartbeat:daemon"
 _CLOCK = "that is yet to come: the clock was set back, and Dagster waits for that time unless its daemon is restarted"
@@ -32,7 +33,8 @@ _CLOCK = "that is yet to come: the clock was set back, and Dagster waits for tha
 def command(output: str, *, heartbeat: bool, mail: bool) -> None:
     """Show how the lab stands: the daemon, the ledger, the NAS, and mails that wait.
 
-    Looks into no study: `fusion plan` does. With --heartbeat nothing but a file is read, so that a timer of the system
+    Looks into no study: `fusion plan` does. A place that does not answer is a line among the others, and the exit code
+    of the error. With --heartbeat nothing but a file is read, so that a timer of the system
     or another host's watcher can call it; exit code 0 while the daemon is alive, 1 when it was not heard of for
     `heartbeat.max_age_minutes`.
     """
@@ -46,51 +48,88 @@ def command(output: str, *, heartbeat: bool, mail: bool) -> None:
             _mail(config, settings, life, now)
         _show(output, {"heartbeat": _life_to_json(life)}, [_life_line(life, now)])
         sys.exit(EXIT_OK if life.fresh else EXIT_FAILED)
-    from fusion_assets.reconcile.lab import check_truenas, open_lab
+    from fusion_assets.reconcile.lab import open_lab
 
-    with open_lab(config) as lab:
-        check_truenas(lab)
-        fields, lines = _lab_status(lab, now)
     waiting, mails = _mails(config, settings)
+    with open_lab(config) as lab:
+        fields, lines, trouble = _lab_status(lab, now)
     _show(
         output,
         {"heartbeat": _life_to_json(life), **fields, "mails_waiting": waiting},
         [_life_line(life, now), *lines, *mails],
     )
+    if trouble:
+        raise trouble
 
 
-def _lab_status(lab: Lab, now: datetime) -> tuple[dict[str, Any], list[str]]:
-    from fusion_assets.eviction.history import Sample
-    from fusion_assets.eviction.outlook import outlook
+def _lab_status(lab: Lab, now: datetime) -> tuple[dict[str, Any], list[str], ResourceError | None]:
+    """Each place by itself: when one is away, the others are just what a person wants to see; and the first error."""
+    from fusion_assets.reconcile.lab import check_truenas
+    from resources.errors import NotMountedError, ResourceError
+
+    fields: dict[str, Any] = {"proven_longest_ago": None, "mirror": {"whole": True}}
+    lines, mirror = [], ["mirror     S3 answers, and the ledger has all that its mirror there has"]
+    trouble: ResourceError | None = None
+    try:
+        check_truenas(lab)
+    except NotMountedError as error:  # what is there is not the NAS: nothing that it says is shown
+        return {"truenas": _error(error)}, _not_seen("NAS", error), error
+    except ResourceError as error:
+        trouble, mirror, fields["mirror"] = error, _not_seen("mirror", error), _error(error)
+    for key, name, look in (("ledger", "ledger", _ledger), ("truenas", "NAS", _truenas)):
+        try:
+            if trouble and not lab.ledger.exists():
+                # Only the mirror tells a new NAS from one that is not mounted.
+                raise NotMountedError(f"there is no ledger at {lab.ledger.location}, and its mirror cannot be asked")
+            found, said = look(lab, now)
+        except ResourceError as error:
+            trouble, found, said = trouble or error, {key: _error(error)}, _not_seen(name, error)
+        fields |= found
+        lines += said
+    return fields, [*lines, *mirror], trouble
+
+
+def _error(error: ResourceError) -> dict[str, str]:
+    from resources.errors import described
+
+    return {"error": described(error)}
+
+
+def _not_seen(name: str, error: ResourceError) -> list[str]:
+    return [f"{name:<11}{click.style('not seen', fg='red')}: {_error(error)['error']}"]
+
+
+def _ledger(lab: Lab, _: datetime) -> tuple[dict[str, Any], list[str]]:
     from fusion_assets.reconcile.lab import EVICTED_FIELD
     from fusion_assets.reconcile.scrub import provable
 
-    view, space = lab.ledger.read(), lab.truenas.space()
+    view = lab.ledger.read()
     records = tuple(view.records.values())
     counts = Counter(record.status.value for record in records)
     evicted = sum(1 for record in records if record.extra.get(EVICTED_FIELD))
-    expected = outlook(lab.config, view, Sample(now, space.total, space.free))
-    percent = 100 * space.free / space.total if space.total else 0.0
-    threshold = lab.config.cleanup.free_threshold_pct
     listed = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing recorded yet"
     copies = provable(records)
     fields = {
         "ledger": {"studies": len(records), "by_status": dict(counts), "evicted": evicted},
-        "truenas": {
-            "free": space.free,
-            "total": space.total,
-            "free_threshold_pct": threshold,
-            "forecast": str(expected),
-        },
         "proven_longest_ago": copies[0].run_name if copies else None,
     }
-    lines = [
-        f"ledger     {listed}; {evicted} evicted from the NAS ({lab.ledger.location})",
-        f"NAS        {percent:.1f} % of {space.total / 1e12:.2f} TB free, {threshold:g} % wanted; {expected}",
-    ]
+    lines = [f"ledger     {listed}; {evicted} evicted from the NAS ({lab.ledger.location})"]
     if copies:
         lines.append(f"proofs     the copy proven longest ago: {copies[0].run_name}, {copies[0].proven_at:%Y-%m-%d}")
     return fields, lines
+
+
+def _truenas(lab: Lab, now: datetime) -> tuple[dict[str, Any], list[str]]:
+    from fusion_assets.eviction.history import Sample
+    from fusion_assets.eviction.outlook import outlook
+
+    space = lab.truenas.space()
+    expected = str(outlook(lab.config, lab.ledger.read(), Sample(now, space.total, space.free)))
+    percent = 100 * space.free / space.total if space.total else 0.0
+    threshold = lab.config.cleanup.free_threshold_pct
+    fields = {"free": space.free, "total": space.total, "free_threshold_pct": threshold, "forecast": expected}
+    line = f"NAS        {percent:.1f} % of {space.total / 1e12:.2f} TB free, {threshold:g} % wanted; {expected}"
+    return {"truenas": fields}, [line]
 
 
 def _mails(config: Config, settings: Settings) -> tuple[int, list[str]]:

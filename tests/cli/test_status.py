@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -82,6 +83,23 @@ def test_a_status_without_the_nas_is_an_error_and_not_an_empty_lab(lab) -> None:
     status = lab.fusion("status")
     assert status.returncode == 2
     assert "not mounted" in status.stderr
+    assert re.search(r"^NAS +not seen: .*not mounted", status.stdout, re.MULTILINE)
+
+
+def test_a_status_while_s3_is_away_shows_the_daemon_the_nas_and_the_mails_all_the_same(lab) -> None:
+    lab.apply()
+    lab.config.write_text(lab.config.read_text().replace(lab.server.url, "http://127.0.0.1:9"))
+    status = lab.fusion("status")
+    assert status.returncode == 3
+    named = [line.split()[0] for line in status.stdout.splitlines()]
+    assert named == ["daemon", "ledger", "proofs", "NAS", "mirror", "mails"]
+    assert "1 complete" in status.stdout
+    assert re.search(r"^mirror +not seen: .*127.0.0.1:9", status.stdout, re.MULTILINE)
+    lab.nas.rename(lab.nas.with_name("away"))
+    lab.nas.mkdir()
+    bare = json.loads(lab.fusion("status", "-f", "json").stdout)
+    assert "there is no ledger" in bare["truenas"]["error"], "nor an empty lab, whose disk would be the host's"
+    assert "127.0.0.1:9" in bare["mirror"]["error"]
 
 
 def test_a_study_is_explained_by_its_conditions_its_history_and_what_the_daemon_decided(lab) -> None:
