@@ -119,7 +119,7 @@ class Invariants:
             if study.name in self.lab.ended_by_hand:
                 continue
             record = seen.ledger.get(study.name, {})
-            if record.get("status") != "complete" and not record.get("source_deleted_at"):
+            if record.get("status") != "complete" and not _released(record):
                 yield from _differences(study, self.lab.disk, "at the source")
                 continue
             if at_the_end or study.name not in self.proven:
@@ -186,8 +186,8 @@ class Invariants:
                 yield f"{study.name} is complete, and Dagster has not all of its assets"
             if not is_complete and key in entries and study.name not in self.lab.rotten:
                 yield f"{study.name} is an entry for Dagster, and {record.get('status')} in the ledger"
-            if bool(record.get("source_deleted_at")) is not (key in released):
-                yield f"{study.name}: released at {record.get('source_deleted_at')}, for Dagster: {key in released}"
+            if bool(_released(record)) is not (key in released):
+                yield f"{study.name}: released at {_released(record)}, for Dagster: {key in released}"
             if bool(record.get(_EVICTED)) is not (evicted.get(key, 0) > copies.get(key, 0)):
                 yield f"{study.name}: evicted at {record.get(_EVICTED)}, for Dagster: {key in evicted}"
 
@@ -303,6 +303,11 @@ def expected_errors(lab: SimulatedLab) -> dict[str, int]:
                 mailed_at = at
                 expected[phrase] += 1
     return expected
+
+
+def _released(record: dict[str, Any]) -> str | None:
+    """When its source was; of a copy that is being made whole after it rotted, another field says so."""
+    return record.get("source_deleted_at") or record.get("released_at")
 
 
 def _mailed(letters: tuple[Letter, ...], phrase: str) -> int:
