@@ -210,7 +210,7 @@ def test_a_digest_says_that_all_is_well_only_where_that_was_looked_at(archived, 
     set_scrub(archived, cycle_weeks=1)
     assert run(archived, "scrub_copies").success
     with archived.lab.config.open("a") as file:
-        file.write("[cleanup]\nfree_threshold_pct = 99.99\n")
+        file.write("[cleanup]\nfree_threshold_pct = 99.99\nmax_store_pct = 99\n")
     assert run(archived, "weekly_digest_job").success
     assert [subject for subject in digests(archived) if subject.startswith("digest")] == [
         "digest: 2 studies archived, no recent inventory, 1 mail waiting",
