@@ -21,7 +21,7 @@ from fusion_assets.reconcile.lab import (
     check_copies_there,
     check_truenas,
 )
-from fusion_assets.reconcile.overwrite import last_proven
+from fusion_assets.reconcile.overwrite import last_proven, unlike_archive
 from fusion_assets.reconcile.proven import (
     FINGERPRINT_FIELD,
     KnownSidecars,
@@ -339,6 +339,11 @@ def read_copy_again(
     problems = check_copy(lab.truenas, backup_name, checksums)
     at_hand = {entry.path for entry in listing.files} if listing else set()
     if lost := [problem for problem in problems if problem.path not in at_hand]:
+        if not proven.is_known:
+            what = f"of the NAS these files are others: {name_some([problem.path for problem in lost])}"
+            raise CorruptCopyError(
+                unlike_archive(what, proven.archive_sha256), paths=[problem.path for problem in lost]
+            )
         listed = "; ".join(str(problem) for problem in lost[:3])
         raise CorruptCopyError(
             f"{lab.truenas.location(backup_name)}: {len(lost)} files are not good: {listed} | hint: bring them back "

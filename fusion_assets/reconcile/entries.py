@@ -39,6 +39,7 @@ from fusion_assets.reconcile.proven import (
     carried_on,
 )
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
+from fusion_assets.transfer.check import Problem
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from resources.errors import NotFoundError, ResourceError, described
 
@@ -161,6 +162,20 @@ def sidecar_is(lab: Lab, record: Record) -> bytes | None:
     except NotFoundError:
         return None
     return sidecar if hashlib.sha256(sidecar).hexdigest() == record.extra.get(SIDECAR_FIELD) else None
+
+
+def sidecar_problems(lab: Lab, record: Record) -> tuple[Problem, ...]:
+    """What is wrong with the sidecar of a copy: what it lists proves nothing, if the ledger does not name it.
+
+    Somebody may have made it anew of files that had rotted, and S3 may have been made like it.
+
+    Args:
+        lab: The lab.
+        record: What the ledger says of the copy.
+    """
+    if SIDECAR_FIELD not in record.extra or sidecar_is(lab, record) is not None:
+        return ()
+    return (Problem(SIDECAR_NAME, "it is not the one that the ledger proved", on_nas=True),)
 
 
 def completed(record: Record) -> Record:

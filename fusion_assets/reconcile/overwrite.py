@@ -287,17 +287,21 @@ def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
     )
 
 
-def unlike_archive(what: str, run_name: str) -> str:
-    """Why a study is not copied while S3, or the NAS, says something else than the ledger, and the ways out.
+def unlike_archive(what: str, archive_sha256: str | None) -> str:
+    """Why nothing is done with a study of which S3, or the NAS, says something else than the ledger, and the ways out.
+
+    Nothing says which of them is right: a person has to look.
 
     Args:
-        what: How the source differs.
-        run_name: The study.
+        what: Where it shows.
+        archive_sha256: Of the sidecar in S3, empty for objects without one; None if S3 says the same as the ledger.
     """
+    objects = f"remove {SIDECAR_NAME} of this study there" if archive_sha256 else "remove these objects there"
+    archive = f"; if S3 has the wrong ones, {objects}" if archive_sha256 is not None else ""
     return (
-        f"the copies of {run_name} are not what the ledger says, and of the source {what}; nothing is overwritten | "
-        "hint: put the files that the NAS or S3 has at the source, with their times; or if S3 has the wrong ones, "
-        f"remove {SIDECAR_NAME} of this study there; or rename the study; then `fusion apply`"
+        f"the ledger, the NAS and S3 do not say the same of it, and {what}; nothing is overwritten | hint: compare the files at the "
+        "source, on the NAS and in S3, and put the good ones wherever they are not, with their times"
+        f"{archive}; or rename the study; then `fusion apply`"
     )
 
 

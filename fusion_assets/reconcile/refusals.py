@@ -87,14 +87,17 @@ def _release_broke_off(lab: Lab, record: Record | None, listing: Listing) -> boo
     return release_broke_off(record, listing, read_copy(lab, record.backup_name))
 
 
-def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collection[str] = ()) -> None:
+def refuse_unlike(
+    lab: Lab, run_name: str, directory: str | None, proven: Proven, may_differ: Collection[str] = ()
+) -> None:
     """Never copy or archive anything over what the ledger does not know, unless it is of this study.
 
-    What tells is the bytes, of every file that both have: all of them are read at the source, if it is there.
+    What tells is the bytes, of every file that both have: all of them are read at the source, or in the trash.
 
     Args:
         lab: The lab.
         run_name: The study.
+        directory: Where it is at the source, to be compared; None where it is not.
         proven: What lies there.
         may_differ: Files that a person accepted.
 
@@ -103,10 +106,10 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
         RottenSourceError: It has other bytes; they may be put right without a trace in size or time.
         ResourceError: A place cannot be asked.
     """
-    if proven.is_known or not is_at_source(lab, run_name):
+    if proven.is_known or directory is None:
         return
     backup_name = lab.config.backup_name(run_name)
-    files = read_listing(lab.source, run_name).files
+    files = read_listing(lab.source, directory).files
     others = Listing(run_name, tuple(entry for entry in files if entry.path not in may_differ))
     view = lab.ledger.read()
     history = view.history(backup_name)
@@ -119,14 +122,15 @@ def refuse_unlike(lab: Lab, run_name: str, proven: Proven, may_differ: Collectio
         archive_begun=archive_was_begun(history, lab.bucket.object_uri(backup_name)),
     )
     differs = unknown_differs(others, copy, archive)
-    if differs and not may_differ:
+    if differs and not may_differ and directory == run_name:
         raise InvalidStudyError(differs)
     shared = [entry for entry in others.files if entry.path in proven.checksums]
-    if problems := check_source(lab.source, run_name, shared, proven.checksums):
+    if problems := check_source(lab.source, directory, shared, proven.checksums):
         paths = [problem.path for problem in problems]
         what = f"these files have other bytes: {name_some(paths)}"
-        why = unlike_archive(what, run_name) if known else unlike_unknown(what, run_name, acceptable=False)
-        raise RottenSourceError(why, paths=paths)
+        if known:
+            raise RottenSourceError(unlike_archive(f"of the source {what}", proven.archive_sha256), paths=paths)
+        raise RottenSourceError(unlike_unknown(what, run_name, acceptable=False), paths=paths)
 
 
 def refuse_stranger(lab: Lab, run_name: str) -> None:

@@ -16,10 +16,7 @@ from fusion_assets.integrity.structure import check_structure
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table, of_backup
 from fusion_assets.reconcile.apart import refuse_one_place
-from fusion_assets.reconcile.entries import (
-    append,
-    append_failure,
-)
+from fusion_assets.reconcile.entries import append, append_failure, sidecar_problems
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.lab import (
@@ -186,9 +183,12 @@ def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: C
     backup_name = lab.config.backup_name(run_name)
     if record is None or record.status is not Status.COMPLETE:
         raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
-    if problems := check_archive(lab.truenas, lab.bucket, backup_name):
+    if problems := sidecar_problems(lab, record):
         take_back(lab, record, problems)
-        raise GateError(run_name, {"EveryObject": "; ".join(str(problem) for problem in problems[:3])})
+        raise GateError(run_name, {"OnTruenas": str(problems[0])})
+    if lost := check_archive(lab.truenas, lab.bucket, backup_name):
+        take_back(lab, record, lost)
+        raise GateError(run_name, {"EveryObject": "; ".join(str(problem) for problem in lost[:3])})
     listing = read_listing(lab.source, trashed)
     if not is_as_hashed(record, listing) and (unproven := _read_source(lab, run_name, listing, log, at=trashed)):
         raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}: {'; '.join(unproven[:3])}{WAY_OUT}"})

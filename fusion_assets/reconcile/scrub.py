@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fusion_assets.manifest.record import Record, Status
-from fusion_assets.reconcile.entries import append
+from fusion_assets.reconcile.entries import append, sidecar_problems
 from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD, Lab, check_truenas, is_at_source
 from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.proven import NEVER, SCRUBBED_FIELD, copy_proven_at, scrubbed_at
@@ -164,6 +164,7 @@ def scrub(lab: Lab, backup: Provable, *, now: datetime) -> Scrubbed | None:
         if record is None or not provable((record,)):
             return None
         problems = (
+            *sidecar_problems(lab, record),
             *check_copy(lab.truenas, backup.backup_name),
             *check_archive(lab.truenas, lab.bucket, backup.backup_name),
         )

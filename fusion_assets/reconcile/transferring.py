@@ -161,11 +161,13 @@ def _refuse(lab: Lab, run_name: str, at_hand: _AtHand | None) -> None:
 
 def _replaceable(lab: Lab, draft: Record, at_hand: _AtHand | None, proven: Proven) -> frozenset[str]:
     """The proven files of which the source may have other bytes; raises for what may not be copied at all."""
-    may_differ = frozenset[str]()
+    run_name, may_differ = draft.run_name, frozenset[str]()
     if at_hand:
         refuse_half(lab, draft, at_hand.directory, at_hand.listing, proven)
         may_differ = replaceable(lab, draft, at_hand.listing, proven)
-    refuse_unlike(lab, draft.run_name, proven, may_differ)
+        refuse_unlike(lab, run_name, at_hand.directory, proven, may_differ)
+    else:
+        refuse_unlike(lab, run_name, run_name if is_at_source(lab, run_name) else None, proven)
     return may_differ
 
 

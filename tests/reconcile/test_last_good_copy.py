@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.errors import InvalidStudyError
 from fusion_assets.reconcile.lab import EVICTED_FIELD
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Step, Verdict
+from fusion_assets.reconcile.scrub import provable, scrub
 from fusion_assets.reconcile.steps import refuse_invalid, validate
 from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
@@ -163,7 +164,7 @@ def test_an_archive_step_that_fails_on_unknown_copies_does_not_make_them_ours(
     flip_bit(lab.copy / f"{RAW}/raw2.bin")
     if not at_source:
         lab.study.rename(lab.root / "away")
-    assert "are not good" in str(lab.run(Step.S3_ARCHIVE))
+    assert "of the NAS these files are others" in str(lab.run(Step.S3_ARCHIVE))
     if not at_source:
         (lab.root / "away").rename(lab.study)
     flip_bit(lab.study / FILE)
@@ -319,7 +320,7 @@ def test_an_object_of_a_newer_archive_is_not_overwritten_when_nas_and_ledger_wer
     rolled_back_ledger()
     _roll_back(archived, snapshot)
     flip_bit(archived.study / NEW)
-    assert "are not what the ledger says" in str(archived.apply())
+    assert "do not say the same" in str(archived.apply())
     assert archived.places(NEW, good) == {"s3"}
     archived.write(NEW, good)
     assert archived.apply() is None
@@ -383,10 +384,10 @@ def test_a_newer_proof_of_rotten_bytes_does_not_overwrite_what_was_archived(arch
         carry_out(opened, (Step.TRUENAS_COPY, Step.S3_ARCHIVE))
     archived.bucket.before = lambda _method, _key: None
     archived.opened().ledger.restore_from_mirror()
-    assert "are not what the ledger says" in str(archived.apply())
+    assert "do not say the same" in str(archived.apply())
     assert archived.places(NEW, good) == {"s3"}
     flip_back(archived.study / NEW, good)
-    assert "not those that were proven" in str(archived.apply())  # of the NAS; the next run copies it again
+    assert "of the NAS these files are others" in str(archived.apply())  # the next run copies it again
     assert archived.apply() is None
     assert archived.places(NEW, good) == {"source", "nas", "s3"}
 
@@ -467,7 +468,7 @@ def test_what_only_the_nas_has_under_a_sidecar_newer_than_the_ledger_is_not_over
     rolled_back_ledger()
     if then == "it rots at the source":
         flip_bit(archived.study / NEW)
-        assert "are not what the ledger says" in str(archived.apply())
+        assert "do not say the same" in str(archived.apply())
         assert archived.places(NEW, good) == {"nas"}
     else:
         (archived.study / NEW).unlink()
@@ -717,3 +718,68 @@ def test_of_half_a_study_in_the_trash_nobody_is_told_to_move_it_back(archived: M
 
 def _left(lab: MemoryLab) -> list[Path]:
     return [path for path in lab.here().rglob("*") if path.is_file()] if lab.here() != lab.study else []
+
+
+# A study in the trash, and a sidecar that the ledger does not name.
+
+
+@pytest.fixture
+def in_the_trash(archived: MemoryLab) -> MemoryLab:
+    """The whole study: its release was killed before the first file was deleted."""
+    archived.write_config(delete_source=True)
+    cut = 0
+    while archived.here() == archived.study:
+        assert archived.apply(cut_after=cut) == "killed"
+        cut += 1
+    assert len(_left(archived)) == len(_sums(archived))
+    return archived
+
+
+def _sync_to_s3(lab: MemoryLab) -> None:
+    """As somebody does who copies the NAS to the bucket, sidecar and all."""
+    for path in [FILE, SIDECAR_NAME]:
+        lab.bucket.objects[f"{STUDY}/{path}"] = Stored((lab.copy / path).read_bytes(), {})
+
+
+def test_a_release_that_goes_on_does_not_believe_a_sidecar_that_was_made_of_rotten_files(
+    in_the_trash: MemoryLab,
+) -> None:
+    good = (in_the_trash.here() / FILE).read_bytes()
+    flip_bit(in_the_trash.copy / FILE)
+    in_the_trash.regenerate_sidecar()
+    _sync_to_s3(in_the_trash)
+    assert "it is not the one that the ledger proved" in str(in_the_trash.run(Step.SOURCE_RELEASED))
+    assert "do not say the same" in str(in_the_trash.apply())
+    assert in_the_trash.places(FILE, good) == {"source"}
+
+
+def test_an_altered_archive_is_not_adopted_while_the_study_lies_in_the_trash(in_the_trash: MemoryLab) -> None:
+    """And nobody is told to bring the altered file to the NAS."""
+    good, proven = (in_the_trash.here() / FILE).read_bytes(), in_the_trash.sidecar.read_bytes()
+    flip_bit(in_the_trash.copy / FILE)
+    in_the_trash.regenerate_sidecar()
+    _sync_to_s3(in_the_trash)
+    flip_back(in_the_trash.copy / FILE, good)
+    in_the_trash.sidecar.write_bytes(proven)
+    for _ in range(2):
+        said = str(in_the_trash.apply())
+        assert "do not say the same" in said
+        assert "bring them back from" not in said
+    assert in_the_trash.places(FILE, good) == {"source", "nas"}
+    assert in_the_trash.sidecar.read_bytes() == proven
+    del in_the_trash.bucket.objects[f"{STUDY}/{SIDECAR_NAME}"]  # as the hint says
+    for _ in range(2):
+        in_the_trash.apply()
+    assert in_the_trash.places(FILE, good) == {"nas", "s3"}
+
+
+def test_a_scrub_does_not_believe_a_sidecar_that_was_made_of_rotten_files(archived: MemoryLab) -> None:
+    flip_bit(archived.copy / FILE)
+    archived.regenerate_sidecar()
+    _sync_to_s3(archived)
+    opened = archived.opened()
+    (backup,) = provable(opened.ledger.read().records.values())
+    scrubbed = scrub(opened, backup, now=datetime.now(UTC))
+    assert scrubbed is not None
+    assert [problem.path for problem in scrubbed.problems] == [SIDECAR_NAME]
+    assert record(archived).status is Status.FAILED_TRUENAS
