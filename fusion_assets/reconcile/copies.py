@@ -16,11 +16,7 @@ from dataclasses import dataclass, field, replace
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.archives import Archive, find_archive, listed_in
 from fusion_assets.reconcile.entries import vouches_for_copy
-from fusion_assets.reconcile.lab import (
-    Lab,
-    check_copies_there,
-    check_truenas,
-)
+from fusion_assets.reconcile.lab import Lab, archive_place, check_copies_there, check_truenas, copy_place
 from fusion_assets.reconcile.overwrite import last_proven, unlike_archive
 from fusion_assets.reconcile.proven import (
     FINGERPRINT_FIELD,
@@ -152,7 +148,7 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
     present = _read_sidecar(lab, backup_name)
     if not known:
         return _unknown(lab, backup_name, present, history, ask_s3=ask_s3)
-    found, begun = _named(lab, backup_name, known, present), archive_was_begun(history, _archive_uri(lab, backup_name))
+    found, begun = _named(lab, backup_name, known, present), archive_was_begun(history, archive_place(lab, backup_name))
     archive = find_archive(lab.bucket, backup_name, found or b"", begun=begun) if ask_s3 else None
     if found is not None:
         proven = _proven(found)
@@ -166,12 +162,8 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
         proven = _unvouched(checksums, proven.held, archive) if differs else replace(proven, archive=archive)
     if present is not None and known.include(present):
         return proven
-    begun = copy_was_begun(history, lab.truenas.location(backup_name))
+    begun = copy_was_begun(history, copy_place(lab, backup_name))
     return _beside(lab, backup_name, proven, listed_in(present or b""), origin, begun=begun)
-
-
-def _archive_uri(lab: Lab, backup_name: str) -> str:
-    return lab.bucket.object_uri(backup_name)
 
 
 def _beside(
@@ -262,10 +254,10 @@ def _unknown(lab: Lab, backup_name: str, present: bytes | None, history: Sequenc
     another study's, or that of another program, or the ledger was lost: then it counts as it is, finished or not. A
     sidecar that cannot be read, or lists nothing, finishes nothing.
     """
-    begun = archive_was_begun(history, _archive_uri(lab, backup_name))
+    begun = archive_was_begun(history, archive_place(lab, backup_name))
     archive = find_archive(lab.bucket, backup_name, present or b"", begun=begun) if ask_s3 else None
     held = listed_in(present or b"")
-    if not copy_was_begun(history, lab.truenas.location(backup_name)):
+    if not copy_was_begun(history, copy_place(lab, backup_name)):
         held = held or read_checksums(lab.truenas, backup_name)
     checksums = agreed(held, archive.checksums if archive else {}, ())
     return _unvouched(checksums, held, archive) if checksums else Proven()

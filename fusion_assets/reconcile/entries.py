@@ -19,7 +19,9 @@ from fusion_assets.reconcile.lab import (
     EVICTED_FIELD,
     EVICTION_BEGUN_FIELD,
     Lab,
+    archive_place,
     check_truenas,
+    copy_place,
     create_ledger,
 )
 from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD
@@ -36,6 +38,7 @@ from fusion_assets.reconcile.proven import (
     FINGERPRINT_FIELD,
     SIDECAR_FIELD,
     accepted,
+    begun_in,
     carried_on,
 )
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
@@ -93,9 +96,6 @@ def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
     """What the ledger says, as the beginning of more work: what is to be proven is not proven, and failed is over."""
     released = {RELEASED_FIELD: latest.source_deleted_at.isoformat()} if latest.source_deleted_at else {}
     now, new = datetime.now(UTC), _new(lab, run_name)
-    # What was begun in another place was not begun here: the lab may have a new NAS, or a new bucket.
-    elsewhere = {COPY_BEGUN_FIELD} if latest.truenas_path != new.truenas_path else set()
-    elsewhere |= {ARCHIVE_BEGUN_FIELD} if latest.s3_uri != new.s3_uri else set()
     return replace(
         latest,
         started_at=min(latest.started_at or now, now),  # of a clock that was ahead: else no time could follow in order
@@ -110,7 +110,7 @@ def _drafted(lab: Lab, run_name: str, latest: Record) -> Record:
         source_deleted_at=None,
         extra={
             **released,
-            **{name: value for name, value in latest.extra.items() if name not in {REASON_FIELD, *elsewhere}},
+            **{name: value for name, value in latest.extra.items() if name != REASON_FIELD},
             **carried_on(latest),
         },
     )
@@ -230,18 +230,20 @@ def _of(draft: Record) -> dict[str, object]:
     return {COPY_OF_FIELD: draft.run_name, COPY_FINGERPRINT_FIELD: draft.extra.get(FINGERPRINT_FIELD)}
 
 
-def begun(draft: Record, *, copying: bool, archiving: bool) -> Record:
-    """What the ledger is to say before the first file is written, or uploaded, under a name.
+def begun(lab: Lab, draft: Record, *, copying: bool, archiving: bool) -> Record:
+    """What the ledger is to say before the first file is written, or uploaded, under a name in a place.
 
     Args:
+        lab: The lab.
         draft: What it was to say before.
         copying: Whether files are to be written.
         archiving: Whether objects are to be uploaded.
     """
     now = datetime.now(UTC).isoformat()
-    begins = {COPY_BEGUN_FIELD: now} if copying else {}
-    begins |= {ARCHIVE_BEGUN_FIELD: now} if archiving else {}
-    return replace(draft, extra={**begins, **draft.extra})
+    places = {COPY_BEGUN_FIELD: copy_place(lab, draft.backup_name)} if copying else {}
+    places |= {ARCHIVE_BEGUN_FIELD: archive_place(lab, draft.backup_name)} if archiving else {}
+    begins = {name: {place: now, **begun_in(draft, name)} for name, place in places.items()}
+    return replace(draft, extra={**draft.extra, **begins})
 
 
 def announced(draft: Record, sidecar_sha256: str) -> Record:

@@ -87,6 +87,26 @@ def _open_bucket(section: S3Section, storage_class: str | None) -> S3Bucket:
     )
 
 
+def copy_place(lab: Lab, backup_name: str) -> str:
+    """Where the copy of a study goes, as far as that can be said.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+    """
+    return lab.truenas.location(backup_name)
+
+
+def archive_place(lab: Lab, backup_name: str) -> str:
+    """Where the archive of a study goes: the server, too, for buckets of two servers may bear the same name.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+    """
+    return f"{lab.bucket.object_uri(backup_name)} at {lab.config.s3.endpoint_url or 'AWS'}"
+
+
 def check_places(lab: Lab) -> tuple[Entry, ...]:
     """Refuse to work on places that are not really there.
 

@@ -299,8 +299,8 @@ def unlike_archive(what: str, archive_sha256: str | None) -> str:
     objects = f"remove {SIDECAR_NAME} of this study there" if archive_sha256 else "remove these objects there"
     archive = f"; if S3 has the wrong ones, {objects}" if archive_sha256 is not None else ""
     return (
-        f"the ledger, the NAS and S3 do not say the same of it, and {what}; nothing is overwritten | hint: compare the files at the "
-        "source, on the NAS and in S3, and put the good ones wherever they are not, with their times"
+        f"the ledger, the NAS and S3 do not say the same of it, and {what}; nothing is overwritten | hint: compare the "
+        "files at the source, on the NAS and in S3, and put the good ones wherever they are not, with their times"
         f"{archive}; or rename the study; then `fusion apply`"
     )
 

@@ -27,7 +27,7 @@ ANNOUNCED_FIELD = "announced_sidecar_sha256"
 # The study at the source that the copies are of, and how it looked: an alias may be given to another one since.
 COPY_OF_FIELD = "copy_of"
 COPY_FINGERPRINT_FIELD = "copy_fingerprint"
-# When this program began to write files, and to upload objects, under a name.
+# When this program began to write files, and to upload objects, under a name: the time, by the place.
 COPY_BEGUN_FIELD = "copy_begun_at"
 ARCHIVE_BEGUN_FIELD = "archive_begun_at"
 # That what lay there before was seen to be of this study; and the sidecar it had in S3, empty if it had none there.
@@ -90,25 +90,40 @@ def _field(record: Record | None, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def copy_was_begun(history: Iterable[Record], truenas_path: str) -> bool:
+def copy_was_begun(history: Iterable[Record], place: str) -> bool:
     """Whether a run of ours ever began to copy a study to this place, so that what lies there may be half of it.
 
     Args:
         history: Its records: that it was found invalid, or could not be looked at, wrote nothing.
-        truenas_path: Where its copy goes now: the lab may have another NAS than before.
+        place: Where its copy goes now, `lab.copy_place`: the lab may have another NAS than before.
     """
-    begun = (r for r in history if COPY_BEGUN_FIELD in r.extra or r.truenas_verified_at)
-    return any(record.truenas_path == truenas_path for record in begun)
+    proven_there = (record.truenas_verified_at and record.truenas_path == place for record in history)
+    return _was_begun(history, COPY_BEGUN_FIELD, place) or any(proven_there)
 
 
-def archive_was_begun(history: Iterable[Record], s3_uri: str) -> bool:
-    """Whether a run of ours ever began to upload a study to this place, or found it there.
+def archive_was_begun(history: Iterable[Record], place: str) -> bool:
+    """Whether a run of ours ever began to upload a study to this place.
 
     Args:
         history: Its records.
-        s3_uri: Where its archive goes now: the lab may have another bucket than before.
+        place: Where its archive goes now, `lab.archive_place`: the lab may have another bucket, or server, than before.
     """
-    return any((ARCHIVE_BEGUN_FIELD in r.extra or r.s3_verified_at) and r.s3_uri == s3_uri for r in history)
+    return _was_begun(history, ARCHIVE_BEGUN_FIELD, place)
+
+
+def _was_begun(history: Iterable[Record], name: str, place: str) -> bool:
+    return any(place in begun_in(record, name) for record in history)
+
+
+def begun_in(record: Record, name: str) -> Mapping[str, str]:
+    """In which places work was begun, and when.
+
+    Args:
+        record: What the ledger says of a study.
+        name: `COPY_BEGUN_FIELD` or `ARCHIVE_BEGUN_FIELD`.
+    """
+    places = record.extra.get(name)
+    return places if isinstance(places, Mapping) else {}
 
 
 def copy_of(record: Record) -> str:

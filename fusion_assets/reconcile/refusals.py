@@ -11,12 +11,7 @@ from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.copies import Proven
 from fusion_assets.reconcile.errors import InvalidStudyError
-from fusion_assets.reconcile.lab import (
-    Lab,
-    is_at_source,
-    source_studies,
-    trashed_studies,
-)
+from fusion_assets.reconcile.lab import Lab, archive_place, copy_place, is_at_source, source_studies, trashed_studies
 from fusion_assets.reconcile.observe import read_archive, read_copy
 from fusion_assets.reconcile.overwrite import (
     RELEASE_BEGUN_FIELD,
@@ -118,8 +113,8 @@ def refuse_unlike(
         known,
         read_copy(lab, backup_name),
         read_archive(lab, backup_name),
-        copy_begun=copy_was_begun(history, lab.truenas.location(backup_name)),
-        archive_begun=archive_was_begun(history, lab.bucket.object_uri(backup_name)),
+        copy_begun=copy_was_begun(history, copy_place(lab, backup_name)),
+        archive_begun=archive_was_begun(history, archive_place(lab, backup_name)),
     )
     differs = unknown_differs(others, copy, archive)
     if differs and not may_differ and directory == run_name:

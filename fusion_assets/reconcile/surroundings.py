@@ -18,7 +18,15 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.apart import refuse_one_place
 from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.invalidity import known_invalid
-from fusion_assets.reconcile.lab import Lab, check_places, is_directory, source_studies, trashed_studies
+from fusion_assets.reconcile.lab import (
+    Lab,
+    archive_place,
+    check_places,
+    copy_place,
+    is_directory,
+    source_studies,
+    trashed_studies,
+)
 from fusion_assets.reconcile.locks import locked_backups
 from fusion_assets.reconcile.overwrite import counts_as_proven, is_proven
 from fusion_assets.reconcile.proven import archive_was_begun, copy_was_begun
@@ -84,10 +92,10 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         invalid=known_invalid(record for _, record in view.events),
         last_proven={record.backup_name: record for _, record in view.events if counts_as_proven(record)},
         copy_begun=frozenset(
-            r.backup_name for _, r in view.events if copy_was_begun([r], lab.truenas.location(r.backup_name))
+            r.backup_name for _, r in view.events if copy_was_begun([r], copy_place(lab, r.backup_name))
         ),
         archive_begun=frozenset(
-            r.backup_name for _, r in view.events if archive_was_begun([r], lab.bucket.object_uri(r.backup_name))
+            r.backup_name for _, r in view.events if archive_was_begun([r], archive_place(lab, r.backup_name))
         ),
         by_run_name=by_run_name,
         at_source=frozenset(at_source),

@@ -176,7 +176,7 @@ def _begin(lab: Lab, draft: Record, proven: Proven, *, copying: bool, archiving:
     if not proven.is_known:
         put_back_sidecar(lab, draft.backup_name, proven)
         draft = adopted(draft, proven.sha256, proven.archive_sha256)
-    draft = begun(draft, copying=copying, archiving=archiving)
+    draft = begun(lab, draft, copying=copying, archiving=archiving)
     if not says_complete(lab, draft):
         append_once(lab, draft)
     return draft

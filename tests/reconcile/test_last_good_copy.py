@@ -204,7 +204,7 @@ def test_accepting_one_change_does_not_believe_all_other_files_of_an_unknown_cop
     assert "source" in lab.places(OTHER, good)
 
 
-@pytest.mark.parametrize("place", ["nas", "bucket"])
+@pytest.mark.parametrize("place", ["nas", "bucket", "server"])
 def test_what_lies_in_a_place_that_is_new_to_the_lab_is_not_overwritten(archived: MemoryLab, place: str) -> None:
     other = b"of another program, years ago" * 20
     if place == "nas":
@@ -217,7 +217,11 @@ def test_what_lies_in_a_place_that_is_new_to_the_lab_is_not_overwritten(archived
     else:
         for key in [key for key in archived.bucket.objects if not key.startswith("_manifest/")]:
             del archived.bucket.objects[key]
-        archived.bucket.uri = "s3://another"
+        if place == "bucket":
+            archived.bucket.uri = "s3://another"
+        else:
+            config = archived.root / "config.toml"
+            config.write_text(config.read_text().replace("[s3]", "[s3]\nendpoint_url = 'http://another:9000'"))
         archived.bucket.objects[f"{STUDY}/{FILE}"] = Stored(other, {})
     for _ in range(3):  # no record of a failure makes the place ours
         archived.apply()

@@ -12,6 +12,7 @@ from fusion_assets.reconcile.proven import (
     ACCEPTED_PATHS_FIELD,
     ADOPTED_ARCHIVE_FIELD,
     ANNOUNCED_FIELD,
+    ARCHIVE_BEGUN_FIELD,
     SIDECAR_FIELD,
     accepted_since,
     agreed,
@@ -69,6 +70,7 @@ def test_what_was_accepted_before_an_archive_was_made_explains_no_difference_fro
 
 
 def test_an_archive_in_another_bucket_is_not_one_that_was_begun_here() -> None:
-    elsewhere = says({"archive_begun_at": "2026-11-01T00:00:00+00:00"}, s3_uri="s3://old/run1")
-    assert archive_was_begun([elsewhere], "s3://old/run1")
-    assert not archive_was_begun([elsewhere], "s3://lab/run1")
+    elsewhere = says({ARCHIVE_BEGUN_FIELD: {"s3://old/run1 at AWS": "2026-11-01T00:00:00+00:00"}})
+    assert archive_was_begun([elsewhere], "s3://old/run1 at AWS")
+    assert not archive_was_begun([elsewhere], "s3://old/run1 at http://minio:9000")
+    assert not archive_was_begun([says({ARCHIVE_BEGUN_FIELD: "s3://old/run1 at AWS"})], "s3://old/run1 at AWS")
