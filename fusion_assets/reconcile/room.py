@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.plan import Step, StudyPlan
 from fusion_assets.transfer.options import TransferOptions
+from fusion_assets.transfer.preflight import readable_size
 from resources.errors import ResourceError
-
-_UNIT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,8 @@ class Queue:
         if needed > self._left:
             self._first = plan.study
             return (
-                f"waits for room on the NAS: {_readable(needed)} are to be copied, {_readable(max(0, self._left))} are "
-                "free for it; evictions make room"
+                f"waits for room on the NAS: {readable_size(needed)} are to be copied, "
+                f"{readable_size(max(0, self._left))} are free for it; evictions make room"
             )
         self._left -= needed
         return None
@@ -94,12 +93,3 @@ def room_for(plan: StudyPlan) -> int:
         plan: The plan.
     """
     return plan.observed.bytes_to_copy if Step.TRUENAS_COPY in plan.actions else 0
-
-
-def _readable(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < _UNIT:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= _UNIT
-    return f"{size:.1f} TiB"

@@ -73,13 +73,19 @@ def check_space(nas: Storage, files: Iterable[Entry], reserve: int) -> None:
     missing = needed + reserve - free
     if missing > 0:
         raise StorageFullError(
-            f"{nas.root} has {_readable(free)} free; {_readable(needed)} are to be copied and {_readable(reserve)} "
-            f"must stay free: {_readable(missing)} are missing. Run a cleanup, or enlarge the quota",
+            f"{nas.root} has {readable_size(free)} free; {readable_size(needed)} are to be copied and "
+            f"{readable_size(reserve)} must stay free: {readable_size(missing)} are missing. Run a cleanup, or enlarge "
+            "the quota",
             path=nas.root,
         )
 
 
-def _readable(count: int) -> str:
+def readable_size(count: int) -> str:
+    """Bytes in the unit in which a person reads them, by 1024, e.g. ``1.5 MiB``.
+
+    Args:
+        count: How many.
+    """
     size = float(count)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:  # noqa: PLR2004 - what the units are

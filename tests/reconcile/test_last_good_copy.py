@@ -60,10 +60,7 @@ def bytes_of(lab: MemoryLab, path: str = FILE) -> bytes:
 @pytest.fixture
 def rotten_beside_old_copies(lab: MemoryLab) -> bytes:
     """The good bytes."""
-    shutil.copytree(lab.study, lab.copy)
-    for file in lab.copy.rglob("*"):
-        if file.is_file():
-            lab.bucket.objects[f"{STUDY}/{file.relative_to(lab.copy).as_posix()}"] = Stored(file.read_bytes(), {})
+    _copies_of_another_program(lab)
     good = bytes_of(lab)
     flip_bit(lab.study / FILE)
     return good
@@ -348,14 +345,19 @@ def _sums(lab: MemoryLab) -> list[str]:
     return lab.sidecar.read_text().splitlines()
 
 
+def _gain_a_file_and_roll_back_the_nas(lab: MemoryLab) -> bytes:
+    """With its ledger, and not the mirror; gives the bytes of the file, which only the source and S3 have then."""
+    snapshot = lab.root / "snapshot"
+    shutil.copytree(lab.nas, snapshot)
+    lab.write(NEW, b"one more frame" * 30)
+    assert lab.apply() is None
+    shutil.rmtree(lab.nas)
+    shutil.copytree(snapshot, lab.nas)
+    return bytes_of(lab, NEW)
+
+
 def test_a_ledger_that_was_rolled_back_and_grew_since_does_not_pass_for_whole(archived: MemoryLab) -> None:
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.nas, snapshot)
-    archived.write(NEW, b"one more frame" * 30)
-    assert archived.apply() is None
-    good = bytes_of(archived, NEW)
-    shutil.rmtree(archived.nas)
-    shutil.copytree(snapshot, archived.nas)
+    good = _gain_a_file_and_roll_back_the_nas(archived)
 
     def away(method: str, key: str) -> None:
         raise UnavailableError("S3 is away")
@@ -374,13 +376,7 @@ def test_a_ledger_that_was_rolled_back_and_grew_since_does_not_pass_for_whole(ar
 
 def test_a_newer_proof_of_rotten_bytes_does_not_overwrite_what_was_archived(archived: MemoryLab) -> None:
     """The NAS was rolled back with its ledger, a copy made while S3 was away, then the ledger restored as told."""
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.nas, snapshot)
-    archived.write(NEW, b"one more frame" * 30)
-    assert archived.apply() is None
-    good = bytes_of(archived, NEW)
-    shutil.rmtree(archived.nas)
-    shutil.copytree(snapshot, archived.nas)
+    good = _gain_a_file_and_roll_back_the_nas(archived)
     flip_bit(archived.study / NEW)
     opened = archived.opened()
     archived.bucket.break_down()
