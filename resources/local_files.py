@@ -44,14 +44,15 @@ CREATE_FLAGS = WRITE_FLAGS | os.O_TRUNC
 
 _NAME_SURROGATE = 0x20000000  # the bit in a Windows reparse tag that says "this name stands for another one"
 
+_REPARSE_TAGS = hasattr(os.stat_result, "st_reparse_tag")
+_KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+
 
 def kind_of(status: os.stat_result) -> Kind:
     """What a ``stat`` (not following links) describes; Windows junctions are links too."""
-    if stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE:
+    if _REPARSE_TAGS and getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE:
         return "symlink"
-    if stat.S_ISREG(status.st_mode):
-        return "file"
-    return "directory" if stat.S_ISDIR(status.st_mode) else "other"
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "other")
 
 
 def entry_of(path: str, status: os.stat_result) -> Entry:

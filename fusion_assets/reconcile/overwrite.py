@@ -253,6 +253,8 @@ def unknown_differs(listing: Listing, copy: CopyFacts | None, archive: ArchiveFa
         copy: What `unknown_copies` gives of the NAS.
         archive: What it gives of S3.
     """
+    if copy is None and archive is None:
+        return None
     held, sizes = copy.files if copy else {}, archive.sizes if archive else {}
     paths = {*((copy and copy.checksums) or held), *sizes}
     differing = [e.path for e in listing.files if e.path in paths and _differs(e, held.get(e.path), sizes.get(e.path))]
