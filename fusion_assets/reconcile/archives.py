@@ -102,6 +102,22 @@ def _unlisted(bucket: S3Bucket, backup_name: str, listed: Mapping[str, str]) -> 
         ) from error
 
 
+def as_stated(bucket: S3Bucket, backup_name: str, archive: Archive, proven: Mapping[str, str]) -> Archive:
+    """What S3 has, where its sidecar is contradicted by what was proven: what S3 states of an object itself counts.
+
+    A sidecar that somebody made anew of rotten files may reach S3 without them.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+        archive: What `find_archive` gave.
+        proven: What was proven, SHA-256 in hex by path.
+    """
+    contradicted = [path for path, sha256 in archive.checksums.items() if proven.get(path, sha256) != sha256]
+    stated = stated_checksums(bucket, backup_name, contradicted) if archive.sha256 else {}
+    return Archive(archive.sha256, {**archive.checksums, **stated})
+
+
 def _read(bucket: S3Bucket, key: str) -> bytes | None:
     """A small object; None where it is in cold storage, or gone."""
     try:

@@ -14,12 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.archives import Archive, find_archive, listed_in
+from fusion_assets.reconcile.archives import Archive, as_stated, find_archive, listed_in
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.lab import Lab, archive_place, check_copies_there, check_truenas, copy_place
 from fusion_assets.reconcile.overwrite import last_proven, unlike_archive
 from fusion_assets.reconcile.proven import (
-    FINGERPRINT_FIELD,
     KnownSidecars,
     accepted_over,
     accepted_since,
@@ -57,6 +56,8 @@ class Proven:
         copy_was_read: Whether the copy was read whole, just now, and found to be this.
         held: What of it the ledger and the NAS say.
         archive: What S3 says, where that is not the same.
+        is_disputed: Whether the ledger proved something else than this, and nobody accepted that: S3 says so, and only
+            a whole source can tell which is right.
     """
 
     sidecar: bytes = b""
@@ -65,6 +66,7 @@ class Proven:
     copy_was_read: bool = False
     held: Mapping[str, str] = field(default_factory=dict)
     archive: Archive | None = None
+    is_disputed: bool = False
 
     @property
     def sha256(self) -> str:
@@ -150,20 +152,31 @@ def find_proven(lab: Lab, backup_name: str, *, ask_s3: bool = True, origin: str 
         return _unknown(lab, backup_name, present, history, ask_s3=ask_s3)
     found, begun = _named(lab, backup_name, known, present), archive_was_begun(history, archive_place(lab, backup_name))
     archive = find_archive(lab.bucket, backup_name, found or b"", begun=begun) if ask_s3 else None
-    if found is not None:
-        proven = _proven(found)
-    elif archive and archive.sha256 and not is_named(history, archive.sha256):
-        proven = Proven()  # a finished archive, newer than the ledger, tells
-    else:
-        proven = _reconstructed(lab, backup_name, known, record, origin)
-    if archive and archive.checksums and archive.sha256 != proven.sha256:
-        checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
-        differs = checksums != proven.checksums
-        proven = _unvouched(checksums, proven.held, archive) if differs else replace(proven, archive=archive)
+    unnamed = archive is not None and bool(archive.sha256) and not is_named(history, archive.sha256)
+    proven = _proven(found) if found is not None else _reconstructed(lab, backup_name, known, record, origin)
+    if proven is None and not unnamed:
+        raise _untold(lab, backup_name)
+    forgotten, proven = proven is None, proven or Proven()
+    if archive:
+        proven = _weighed(lab, backup_name, proven, archive, history, forgotten=forgotten)
     if present is not None and known.include(present):
         return proven
     begun = copy_was_begun(history, copy_place(lab, backup_name))
     return _beside(lab, backup_name, proven, listed_in(present or b""), origin, begun=begun)
+
+
+def _weighed(
+    lab: Lab, backup_name: str, proven: Proven, archive: Archive, history: Sequence[Record], *, forgotten: bool
+) -> Proven:
+    """What was proven, and what S3 says otherwise; `forgotten` if nothing tells any more what the ledger proved."""
+    archive = as_stated(lab.bucket, backup_name, archive, proven.checksums)
+    if not archive.checksums or archive.sha256 == proven.sha256:
+        return proven
+    checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
+    if checksums == proven.checksums:
+        return replace(proven, archive=archive)
+    disputed = forgotten or any(checksums[path] != sha256 for path, sha256 in proven.checksums.items())
+    return replace(_unvouched(checksums, proven.held, archive), is_disputed=disputed)
 
 
 def _beside(
@@ -192,7 +205,10 @@ def _beside(
     sharing = {entry.path for entry in read_listing(lab.source, origin).files} if origin and not begun else set()
     more = {path: sha256 for path, sha256 in there.items() if path in sharing or listed.get(path) == sha256}
     checksums = agreed(more, proven.checksums, ())
-    return proven if checksums == proven.checksums else _unvouched(checksums, {**more, **proven.held}, proven.archive)
+    if checksums == proven.checksums:
+        return proven
+    known = _unvouched(checksums, {**more, **proven.held}, proven.archive)
+    return replace(known, is_disputed=proven.is_disputed)
 
 
 def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | None) -> bytes | None:
@@ -207,10 +223,15 @@ def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | No
 
 def _reconstructed(
     lab: Lab, backup_name: str, known: KnownSidecars, record: Record | None, origin: str | None
-) -> Proven:
-    """What a sidecar said that is not there any more: S3 states it of the objects, or it follows from the files."""
+) -> Proven | None:
+    """What a sidecar said that is not there any more: S3 states it of the objects, or it follows from the files.
+
+    None if nothing tells, and there is something that could be written over.
+    """
     latest = known.latest or ""
     if (found := stated_sidecar(lab.bucket, backup_name, latest)) is not None:
+        return _proven(found)
+    if record and (found := _outgrown(lab, record, latest, _read_sidecar(lab, backup_name) or b"")) is not None:
         return _proven(found)
     objects = list_objects(lab.bucket, backup_name)
     if (found := rebuilt_sidecar(lab.truenas, backup_name, latest, objects)) is not None:
@@ -223,8 +244,23 @@ def _reconstructed(
         if found is not None:
             return _as_archived(lab, backup_name, found, record)
     if not _files(lab, backup_name) and not objects:
-        return Proven()  # nothing is left that could be written over
-    raise CorruptCopyError(
+        return Proven()
+    return None
+
+
+def _outgrown(lab: Lab, record: Record, latest: str, newer: bytes) -> bytes | None:
+    """The sidecar that a newer one grew out of, when the ledger is older than both copies: a study gains files later.
+
+    As many of the oldest files as the ledger counted; a wrong guess has another SHA-256, and is none.
+    """
+    files, listed = _files(lab, record.backup_name), listed_in(newer)
+    oldest = sorted(files.keys() & listed.keys(), key=lambda path: files[path].mtime_ns)[: record.file_count]
+    sidecar = format_sidecar({path: listed[path] for path in oldest})
+    return sidecar if is_sidecar(sidecar, latest) else None
+
+
+def _untold(lab: Lab, backup_name: str) -> CorruptCopyError:
+    return CorruptCopyError(
         f"{lab.truenas.location(backup_name)}: the sidecar that was proven is neither there nor in S3, and its files "
         "are not all those that were proven: nobody can say any more what they must be, and nothing is overwritten | "
         f"hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or a version of the bucket, or what is missing "
@@ -268,32 +304,6 @@ def _files(lab: Lab, backup_name: str) -> Mapping[str, Entry]:
         return {entry.path: entry for entry in read_listing(lab.truenas, backup_name).files}
     except NotFoundError:
         return {}
-
-
-def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: Proven) -> None:
-    """From half a study no sidecar is ever made.
-
-    Args:
-        lab: The lab.
-        draft: What the ledger is to say of the study.
-        origin: The directory at the source that was listed.
-        listing: Of that directory.
-        proven: What was proven last.
-
-    Raises:
-        CorruptCopyError: That would be done: nothing says what the whole study was.
-    """
-    if not proven.checksums and not _is_whole(draft, origin, listing):
-        raise CorruptCopyError(
-            f"{lab.truenas.location(draft.backup_name)}: nothing says any more what was proven of this study, and what "
-            f"the trash has of it may be half of it | hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or "
-            f"from {lab.bucket.object_uri(draft.backup_name)}, then `fusion apply`"
-        )
-
-
-def _is_whole(draft: Record, origin: str, listing: Listing) -> bool:
-    """At the source it is the whole study; in the trash, while nothing of it is deleted yet."""
-    return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()
 
 
 def put_back_sidecar(lab: Lab, backup_name: str, proven: Proven) -> None:

@@ -62,5 +62,7 @@ def _due_at(plan: StudyPlan, idle_days: float) -> datetime:
 
 def _why(plan: StudyPlan, idle_days: float) -> str:
     if plan.verdict is Verdict.PENDING:
-        return f"was due on {_due_at(plan, idle_days):%Y-%m-%d}, and still lacks {', '.join(plan.actions)}"
+        lacks = f"still lacks {', '.join(plan.actions)}"
+        has_left = plan.observed.newest_mtime_ns == 0
+        return lacks if has_left else f"was due on {_due_at(plan, idle_days):%Y-%m-%d}, and {lacks}"
     return why_nothing(plan)

@@ -31,11 +31,11 @@ from fusion_assets.reconcile.overwrite import (
     unlike_unknown,
     went_back,
 )
-from fusion_assets.reconcile.proven import archive_was_begun, copy_of, copy_was_begun, known_sidecars
+from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, archive_was_begun, copy_of, copy_was_begun, known_sidecars
 from fusion_assets.reconcile.surroundings import twins_of
-from fusion_assets.standard.listing import Listing, read_listing
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_source
-from fusion_assets.transfer.errors import RottenSourceError, name_some
+from fusion_assets.transfer.errors import CorruptCopyError, RottenSourceError, name_some
 
 
 def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
@@ -180,3 +180,46 @@ def find_twins(lab: Lab, run_name: str) -> list[str]:
     """
     recorded = lab.ledger.read().records.values()
     return twins_of(lab, source_studies(tuple(lab.source.list())), recorded).get(run_name, [])
+
+
+def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: Proven) -> None:
+    """From half a study no sidecar is ever made, and half a study settles no dispute.
+
+    Args:
+        lab: The lab.
+        draft: What the ledger is to say of the study.
+        origin: The directory at the source that was listed.
+        listing: Of that directory.
+        proven: What was proven last.
+
+    Raises:
+        CorruptCopyError: That would be done: nothing says what the whole study was.
+    """
+    if _is_whole(draft, origin, listing):
+        return
+    refuse_disputed(proven)
+    if not proven.checksums:
+        raise CorruptCopyError(
+            f"{lab.truenas.location(draft.backup_name)}: nothing says any more what was proven of this study, and what "
+            f"the trash has of it may be half of it | hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or "
+            f"from {lab.bucket.object_uri(draft.backup_name)}, then `fusion apply`"
+        )
+
+
+def refuse_disputed(proven: Proven) -> None:
+    """Without a whole source nobody can tell whether the ledger is right or what S3, and perhaps the NAS, says since.
+
+    Args:
+        proven: What was proven last.
+
+    Raises:
+        CorruptCopyError: They do not say the same.
+    """
+    if proven.is_disputed:
+        what = f"{SIDECAR_NAME} is not the one that was proven"
+        raise CorruptCopyError(unlike_archive(what, proven.archive_sha256))
+
+
+def _is_whole(draft: Record, origin: str, listing: Listing) -> bool:
+    """At the source it is the whole study; in the trash, while nothing of it is deleted yet."""
+    return origin == draft.run_name or draft.extra.get(FINGERPRINT_FIELD) == listing.fingerprint()

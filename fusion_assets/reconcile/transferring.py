@@ -15,7 +15,6 @@ from fusion_assets.reconcile.copies import (
     find_proven,
     put_back_sidecar,
     read_copy_again,
-    refuse_half,
 )
 from fusion_assets.reconcile.entries import (
     adopted,
@@ -33,7 +32,14 @@ from fusion_assets.reconcile.entries import (
 )
 from fusion_assets.reconcile.invalidity import refuse_known_invalid
 from fusion_assets.reconcile.lab import Lab, is_at_source, trashed_studies
-from fusion_assets.reconcile.refusals import refuse_changed_trash, refuse_overwriting, refuse_stranger, refuse_unlike
+from fusion_assets.reconcile.refusals import (
+    refuse_changed_trash,
+    refuse_disputed,
+    refuse_half,
+    refuse_overwriting,
+    refuse_stranger,
+    refuse_unlike,
+)
 from fusion_assets.reconcile.replaceable import replaceable, taken_back
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.errors import CorruptCopyError, TransferError
@@ -166,8 +172,10 @@ def _replaceable(lab: Lab, draft: Record, at_hand: _AtHand | None, proven: Prove
         refuse_half(lab, draft, at_hand.directory, at_hand.listing, proven)
         may_differ = replaceable(lab, draft, at_hand.listing, proven)
         refuse_unlike(lab, run_name, at_hand.directory, proven, may_differ)
+    elif is_at_source(lab, run_name):
+        refuse_unlike(lab, run_name, run_name, proven)
     else:
-        refuse_unlike(lab, run_name, run_name if is_at_source(lab, run_name) else None, proven)
+        refuse_disputed(proven)
     return may_differ
 
 

@@ -74,12 +74,13 @@ def stated_sidecar(bucket: S3Bucket, backup_name: str, sha256: str) -> bytes | N
     return _following(stated_checksums(bucket, backup_name), sha256)
 
 
-def stated_checksums(bucket: S3Bucket, backup_name: str) -> dict[str, str]:
+def stated_checksums(bucket: S3Bucket, backup_name: str, paths: Collection[str] | None = None) -> dict[str, str]:
     """What S3 states of a study's objects: SHA-256 in hex by path; those of which it states none are left out.
 
     Args:
         bucket: Where the objects are.
         backup_name: What their keys begin with.
+        paths: Of which to ask; None for all that are there.
 
     Raises:
         ResourceError: S3 cannot be asked: unknown, not missing.
@@ -92,7 +93,8 @@ def stated_checksums(bucket: S3Bucket, backup_name: str) -> dict[str, str]:
         if sha256:
             stated[path] = sha256
 
-    read_side_by_side("ask", (path for path in list_objects(bucket, backup_name) if path != SIDECAR_NAME), ask)
+    asked = list_objects(bucket, backup_name) if paths is None else paths
+    read_side_by_side("ask", (path for path in asked if path != SIDECAR_NAME), ask)
     return stated
 
 

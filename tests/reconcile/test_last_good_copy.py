@@ -783,3 +783,86 @@ def test_a_scrub_does_not_believe_a_sidecar_that_was_made_of_rotten_files(archiv
     assert scrubbed is not None
     assert [problem.path for problem in scrubbed.problems] == [SIDECAR_NAME]
     assert record(archived).status is Status.FAILED_TRUENAS
+
+
+# A sidecar that somebody made anew of a rotten file, of a study that has left, and that reached S3 by a sync.
+
+
+@pytest.fixture
+def rotten_under_new_sidecar(archived: MemoryLab) -> bytes:
+    """The good bytes, which only S3 has."""
+    good = bytes_of(archived)
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+    flip_bit(archived.copy / FILE)
+    archived.regenerate_sidecar()
+    archived.bucket.objects[f"{STUDY}/{SIDECAR_NAME}"] = Stored(archived.sidecar.read_bytes(), {})
+    return good
+
+
+@pytest.mark.parametrize("told_by_scrub", [True, False])
+def test_a_sidecar_made_anew_of_rotten_files_and_synced_to_s3_overwrites_no_good_object(
+    archived: MemoryLab, rotten_under_new_sidecar: bytes, told_by_scrub: bool
+) -> None:
+    if told_by_scrub:
+        lab = archived.opened()
+        assert scrub(lab, provable(lab.ledger.read().records.values())[0], now=datetime.now(UTC)).problems
+        said = archived.apply()
+    else:
+        said = archived.run(Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
+    assert "bring them back from" in str(said)
+    assert archived.places(FILE, rotten_under_new_sidecar) == {"s3"}
+    (archived.copy / FILE).write_bytes(rotten_under_new_sidecar)
+    assert archived.apply() is None
+    assert archived.places(FILE, rotten_under_new_sidecar) == {"nas", "s3"}
+    assert record(archived).status is Status.COMPLETE
+    assert archived.bucket.objects[f"{STUDY}/{SIDECAR_NAME}"].data == archived.sidecar.read_bytes()
+
+
+@pytest.mark.usefixtures("rotten_under_new_sidecar")
+def test_a_rotten_file_that_was_synced_to_s3_with_a_sidecar_made_anew_is_never_called_proven(
+    archived: MemoryLab,
+) -> None:
+    archived.bucket.objects[f"{STUDY}/{FILE}"] = Stored((archived.copy / FILE).read_bytes(), {})
+    assert "do not say the same" in str(archived.run(Step.S3_ARCHIVE, Step.MANIFEST_ENTRY))
+    assert record(archived).status is Status.FAILED_TRUENAS
+    assert "do not say the same" in str(archived.apply())
+
+
+@pytest.mark.parametrize("synced", ["sidecar", "file and sidecar"])
+def test_half_a_study_in_the_trash_does_not_tell_whether_a_sidecar_made_anew_is_right(
+    archived: MemoryLab, synced: str
+) -> None:
+    files = [path.relative_to(archived.study).as_posix() for path in archived.study.rglob("*.bin")]
+    archived.write_config(delete_source=True)
+    gone = _release_half(archived, files)
+    good = (archived.copy / gone).read_bytes()
+    flip_bit(archived.copy / gone)
+    archived.regenerate_sidecar()
+    archived.bucket.objects[f"{STUDY}/{SIDECAR_NAME}"] = Stored(archived.sidecar.read_bytes(), {})
+    if synced == "file and sidecar":
+        archived.bucket.objects[f"{STUDY}/{gone}"] = Stored((archived.copy / gone).read_bytes(), {})
+    assert re.search("do not say the same|bring them back", str(archived.apply()))
+    assert not record(archived).was_released
+    assert archived.places(gone, good) == ({"s3"} if synced == "sidecar" else set())
+
+
+def _release_half(lab: MemoryLab, files: list[str]) -> str:
+    """Kill a release when the first of these files is deleted; gives that file."""
+    for changes in range(3, 9):
+        assert lab.apply(cut_after=changes) == "killed"
+        if gone := [path for path in files if not (lab.here() / path).is_file()]:
+            return gone[0]
+    raise AssertionError("no release was broken off")
+
+
+def test_a_nas_that_the_lab_moved_to_is_read_before_the_source_goes(archived: MemoryLab) -> None:
+    good = bytes_of(archived)
+    moved = archived.root / "nas2"
+    shutil.copytree(archived.nas, moved)
+    archived.nas = moved
+    flip_bit(archived.copy / FILE)
+    archived.write_config(delete_source=True)
+    assert archived.apply() is None
+    assert archived.places(FILE, good) == {"nas", "s3"}
+    assert record(archived).was_released
