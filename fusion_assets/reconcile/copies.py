@@ -17,7 +17,7 @@ from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.archives import Archive, as_stated, find_archive, listed_in
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.lab import Lab, archive_place, check_copies_there, check_truenas, copy_place
-from fusion_assets.reconcile.overwrite import last_proven, unlike_archive
+from fusion_assets.reconcile.overwrite import last_proven
 from fusion_assets.reconcile.proven import (
     KnownSidecars,
     accepted_over,
@@ -28,6 +28,7 @@ from fusion_assets.reconcile.proven import (
     is_named,
     known_sidecars,
 )
+from fusion_assets.reconcile.unknown import unlike_archive
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_copy
 from fusion_assets.transfer.errors import CorruptCopyError, name_some
@@ -37,6 +38,7 @@ from fusion_assets.transfer.proven import (
     is_sidecar,
     read_checksums,
     rebuilt_sidecar,
+    stated_checksums,
     stated_sidecar,
 )
 from fusion_assets.transfer.sidecar import format_sidecar, parse_sidecar, write_sidecar
@@ -293,6 +295,10 @@ def _unknown(lab: Lab, backup_name: str, present: bytes | None, history: Sequenc
     begun = archive_was_begun(history, archive_place(lab, backup_name))
     archive = find_archive(lab.bucket, backup_name, present or b"", begun=begun) if ask_s3 else None
     held = listed_in(present or b"")
+    if held and ask_s3 and archive is None:  # S3 has the same sidecar, or nothing; but what does it state?
+        stated = stated_checksums(lab.bucket, backup_name)
+        told = {path: stated.get(path, sha256) for path, sha256 in held.items()}
+        archive = Archive(hashlib.sha256(present or b"").hexdigest(), told) if told != held else None
     if not copy_was_begun(history, copy_place(lab, backup_name)):
         held = held or read_checksums(lab.truenas, backup_name)
     checksums = agreed(held, archive.checksums if archive else {}, ())

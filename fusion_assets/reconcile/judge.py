@@ -18,14 +18,13 @@ from fusion_assets.reconcile.overwrite import (
     as_known,
     is_another,
     is_proven,
+    is_renewed,
     name_taken,
     proven_otherwise,
     release_broke_off,
     source_changed,
     spoken,
     trash_changed,
-    unknown_copies,
-    unknown_differs,
     went_back,
 )
 from fusion_assets.reconcile.plan import (
@@ -46,6 +45,7 @@ from fusion_assets.reconcile.plan import (
     ObservedStudy,
 )
 from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SIDECAR_FIELD, accepted, known_sidecars
+from fusion_assets.reconcile.unknown import unknown_copies, unknown_differs
 from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.checksums import rounded_up
 from fusion_assets.transfer.errors import name_some
@@ -171,7 +171,8 @@ def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> C
         return false(SOURCE_CHANGED, back)
     proven = proven_otherwise(facts.last_proven, record, source.observation.fingerprint)
     if proven is None:
-        return _unlike_unknown(facts, source, record)
+        renewed = is_renewed(facts.last_proven, record, source.listing, seen, known)
+        return false(SOURCE_CHANGED, renewed) if renewed else _unlike_unknown(facts, source, record)
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
     seen = as_known(seen, known)

@@ -5,14 +5,14 @@ failing disk, ransomware or a mistake is likelier than a new truth; and copying 
 known to be good. So a study that was complete once may gain files (the acquisition went on) and lose them (what is
 proven is kept), but when one of its proven files has another size or time, a person has to say that the new bytes are
 right. What a person said is written into the ledger, for exactly the state of the source that was seen then, and for
-the files that differed (`proven`). The same holds for a finished copy or archive that the ledger does not know.
+the files that differed (`proven`). The same holds for copies that the ledger does not know (`unknown`).
 
-A study that was never complete is still being written, and its files may change as they like.
+A study that was never complete is still being written, and its files may change, as long as one of them is as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,10 +27,10 @@ from fusion_assets.reconcile.proven import (
     copy_of,
     is_renamed,
 )
-from fusion_assets.standard.listing import SIDECAR_NAME, Listing
+from fusion_assets.reconcile.unknown import shares_nothing
+from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
-from resources.storage import Entry
 
 # Written when a source is in the trash, before its first file is removed: if it is gone later, a run of ours did that.
 RELEASE_BEGUN_FIELD = "release_begun_at"
@@ -204,106 +204,11 @@ def is_another(proven: Record | None, listing: Listing, copy: CopyFacts | None) 
         listing: The study at the source.
         copy: Its copy on the NAS; None when there is none.
     """
-    if proven is None or copy is None or not _shares_nothing(listing, copy.checksums or ()):
+    if proven is None or copy is None or not shares_nothing(listing, copy.checksums or ()):
         return None
     return (
         f"a study of this name was archived {spoken(proven.completed_at)}, and this one has none of its files | hint: "
         "rename it; the archived one is never overwritten"
-    )
-
-
-def _shares_nothing(listing: Listing, paths: Collection[str]) -> bool:
-    return bool(paths and listing.files) and not any(entry.path in paths for entry in listing.files)
-
-
-def unknown_copies(
-    known: KnownSidecars,
-    copy: CopyFacts | None,
-    archive: ArchiveFacts | None,
-    *,
-    copy_begun: bool,
-    archive_begun: bool,
-) -> tuple[CopyFacts | None, ArchiveFacts | None]:
-    """Of what lies under a name that of which the ledger does not know what it is, in each place; None for nothing.
-
-    What a run of ours wrote and did not finish is none; where the ledger vouches for a copy, objects may be there still
-    that nobody has looked at: S3 was away when it was made.
-
-    Args:
-        known: The sidecars the ledger vouches for.
-        copy: What is on the NAS.
-        archive: What is in S3.
-        copy_begun: Whether a run of ours ever began to copy the study.
-        archive_begun: Whether one began to upload it.
-    """
-    if known:
-        return None, archive if archive and archive.sidecar_sha256 is None and not archive_begun else None
-    unfinished = archive is not None and archive.sidecar_sha256 is None and archive_begun
-    return copy if copy and (copy.checksums or not copy_begun) else None, None if unfinished else archive
-
-
-def unknown_differs(listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None) -> str | None:
-    """Why a source must not be copied over what lies under its name and the ledger does not know, by the looks of it.
-
-    A file that is as long as its object while the copy is not is taken for good: it is the NAS that lost bytes. None
-    does not mean that the bytes are the same; those are compared before anything is done.
-
-    Args:
-        listing: The study at the source.
-        copy: What `unknown_copies` gives of the NAS.
-        archive: What it gives of S3.
-    """
-    if copy is None and archive is None:
-        return None
-    held, sizes = copy.files if copy else {}, archive.sizes if archive else {}
-    paths = {*((copy and copy.checksums) or held), *sizes}
-    differing = [e.path for e in listing.files if e.path in paths and _differs(e, held.get(e.path), sizes.get(e.path))]
-    if _shares_nothing(listing, paths):
-        return unlike_unknown("it has none of its files", listing.name, acceptable=False)
-    if differing:
-        return unlike_unknown(f"these files differ from it: {name_some(differing)}", listing.name)
-    return None
-
-
-def _differs(entry: Entry, held: Entry | None, size: int | None) -> bool:
-    if held and same_file(entry, held):
-        return False
-    if size is None:
-        return held is not None
-    return entry.size != size or (held is not None and held.size == size)
-
-
-def unlike_unknown(what: str, run_name: str, *, acceptable: bool = True) -> str:
-    """Why a study is not copied over what lies under its name and the ledger does not know, and the ways out.
-
-    Args:
-        what: How it differs.
-        run_name: The study.
-        acceptable: Whether a person could accept that.
-    """
-    accept = f'; if its files are the right ones, `fusion apply --accept-changes "{run_name}"`' if acceptable else ""
-    return (
-        "there is a copy or an archive of this name that the ledger does not know: of another study or program, or the "
-        f"ledger was lost; and {what}; nothing of it is overwritten | hint: rename the study; if the ledger was lost, "
-        f"`fusion manifest restore`; if files were damaged, put good ones back with their times{accept}"
-    )
-
-
-def unlike_archive(what: str, archive_sha256: str | None) -> str:
-    """Why nothing is done with a study of which S3, or the NAS, says something else than the ledger, and the ways out.
-
-    Nothing says which of them is right: a person has to look.
-
-    Args:
-        what: Where it shows.
-        archive_sha256: Of the sidecar in S3, empty for objects without one; None if S3 says the same as the ledger.
-    """
-    objects = f"remove {SIDECAR_NAME} of this study there" if archive_sha256 else "remove these objects there"
-    archive = f"; if S3 has the wrong ones, {objects}" if archive_sha256 is not None else ""
-    return (
-        f"the ledger, the NAS and S3 do not say the same of it, and {what}; nothing is overwritten | hint: compare the "
-        "files at the source, on the NAS and in S3, and put the good ones wherever they are not, with their times"
-        f"{archive}; or rename the study; then `fusion apply`"
     )
 
 
@@ -340,6 +245,36 @@ def went_back(
     )
 
 
+def is_renewed(
+    proven: Record | None, record: Record | None, listing: Listing, copy: CopyFacts | None, known: KnownSidecars
+) -> str | None:
+    """Why a source must not be copied over a copy that was never archived; None if it may.
+
+    What is still being written has files that stay; one of which not a single file is as it was copied is likelier
+    another study: somebody freed the instrument by hand, and the name was used again.
+
+    Args:
+        proven: What `last_proven` gives of it; None if it never was proven in both places.
+        record: The ledger's record of it now.
+        listing: The study at the source.
+        copy: Its copy on the NAS; None when there is none.
+        known: The sidecars the ledger vouches for.
+    """
+    if proven or record is None or copy is None or not copy.checksums or accepted(record, listing.fingerprint()):
+        return None
+    copied = [entry for entry in listing.files if entry.path in copy.checksums]
+    held = [entry for entry in copied if entry.path in copy.files]
+    if not listing.files or not known.include(copy.sidecar) or (copied and not held):
+        return None
+    if any(same_file(entry, copy.files[entry.path]) for entry in held):
+        return None
+    return (
+        "a study of this name was copied before and not archived yet, and not one of its files is the same here; the "
+        "copy is kept as it is | hint: if this is another study, rename it; if it is the same one, "
+        f'`fusion apply --accept-changes "{listing.name}"`'
+    )
+
+
 def source_changed(
     proven: Record, listing: Listing, copy: CopyFacts | None, archive: ArchiveFacts | None = None
 ) -> str | None:
@@ -357,6 +292,12 @@ def source_changed(
         what = "it is not what was archived, and without a finished copy on the NAS nobody can say which files changed"
     elif changed := changed_files(proven, listing, copy):
         what = f"proven files changed at the source: {name_some(changed)}"
+        if all(entry.path in changed or entry.path not in copy.checksums for entry in listing.files):
+            return (
+                f"all {what}; what was proven {spoken(proven.completed_at)} is kept as it is | hint: if this is "
+                "another study, rename it; if all its files really changed, `fusion apply --accept-changes "
+                f'"{listing.name}"`'
+            )
     else:
         return None
     return (

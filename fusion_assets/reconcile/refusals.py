@@ -18,6 +18,7 @@ from fusion_assets.reconcile.overwrite import (
     archived_elsewhere,
     as_known,
     is_another,
+    is_renewed,
     last_proven,
     name_taken,
     proven_otherwise,
@@ -25,14 +26,11 @@ from fusion_assets.reconcile.overwrite import (
     release_broke_off,
     source_changed,
     trash_changed,
-    unknown_copies,
-    unknown_differs,
-    unlike_archive,
-    unlike_unknown,
     went_back,
 )
 from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, archive_was_begun, copy_of, copy_was_begun, known_sidecars
 from fusion_assets.reconcile.surroundings import twins_of
+from fusion_assets.reconcile.unknown import unknown_copies, unknown_differs, unlike_archive, unlike_unknown
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_source
 from fusion_assets.transfer.errors import CorruptCopyError, RottenSourceError, name_some
@@ -64,6 +62,8 @@ def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
         back := went_back(once, record, listing, read_copy(lab, backup_name), known)
     ):
         raise InvalidStudyError(back)
+    if once is None and known and (renewed := is_renewed(once, record, listing, read_copy(lab, backup_name), known)):
+        raise InvalidStudyError(renewed)
     proven = proven_otherwise(once, record, fingerprint)
     if proven:
         copy = as_known(read_copy(lab, backup_name), known)

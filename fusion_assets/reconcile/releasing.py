@@ -79,25 +79,48 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
     elif record and record.status is Status.COMPLETE and RELEASE_BEGUN_FIELD in record.extra and not at_source:
         released = Released(0, 0)  # an earlier run deleted it, and was killed before it could say so
     else:
-        observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
-        listing = read_listing(lab.source, run_name)
-        problems = check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name))
-        objects = tuple(str(problem) for problem in problems)
-        closed = release_gates(observed, record, listing, objects)
-        if record and closed.keys() == {SOURCE_PROVEN}:
-            closed = release_gates(observed, record, listing, objects, _read_source(lab, run_name, listing, log))
-        if closed:
-            take_back(lab, record, problems)
-            raise GateError(run_name, closed)
-        _refuse_broken(lab, run_name, listing)
-        refuse_one_place(lab, lab.source.list())
-        record = _with_copy_read(lab, run_name, record, log)
+        record, listing = _pass_gates(lab, run_name, memory, log)
         released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
         return released
     extra = {name: value for name, value in record.extra.items() if name != RELEASE_BEGUN_FIELD}
     append(lab, replace(record, source_deleted_at=datetime.now(UTC), extra=extra))
     return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
+
+
+def _pass_gates(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None]) -> tuple[Record | None, Listing]:
+    """The record and the listing of a study whose every gate is open at this moment; raises if one is closed.
+
+    Reading a copy takes hours: what was asked before that is asked once more when it is done.
+    """
+    record, listing, source_was_read = _ask_gates(lab, run_name, memory, log)
+    read = _with_copy_read(lab, run_name, record, log)
+    if source_was_read or read is not record:
+        record, listing, _ = _ask_gates(lab, run_name, memory, log, read=listing)
+        read = record and replace(record, extra={**record.extra, **(read.extra if read else {})})
+    _refuse_broken(lab, run_name, listing)
+    refuse_one_place(lab, lab.source.list())
+    return read, listing
+
+
+def _ask_gates(
+    lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None], *, read: Listing | None = None
+) -> tuple[Record | None, Listing, bool]:
+    """The same, once; says also whether the source had to be read, because it is neither as hashed nor as `read`."""
+    record = _consistent_record(lab, run_name)
+    observed = observe_study(lab, run_name, memory or _hashed_at(run_name, record))
+    listing = read_listing(lab.source, run_name)
+    problems = check_archive(lab.truenas, lab.bucket, lab.config.backup_name(run_name))
+    objects = tuple(str(problem) for problem in problems)
+    known_good = () if read and read.fingerprint() == listing.fingerprint() else None
+    closed = release_gates(observed, record, listing, objects, known_good)
+    source_was_read = bool(record) and closed.keys() == {SOURCE_PROVEN}
+    if source_was_read:
+        closed = release_gates(observed, record, listing, objects, _read_source(lab, run_name, listing, log))
+    if closed:
+        take_back(lab, record, problems)
+        raise GateError(run_name, closed)
+    return record, listing, source_was_read
 
 
 def _consistent_record(lab: Lab, run_name: str) -> Record | None:
@@ -181,21 +204,29 @@ def _read_source(
 def _finish(lab: Lab, run_name: str, record: Record | None, trashed: str, log: Callable[[str], None]) -> Released:
     """A release that was killed: the same proofs again, the trash in the place of the source."""
     backup_name = lab.config.backup_name(run_name)
+    record = _ask_trash_gates(lab, run_name, record)
+    listing = read_listing(lab.source, trashed)
+    if not is_as_hashed(record, listing):
+        if unproven := _read_source(lab, run_name, listing, log, at=trashed):
+            raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}: {'; '.join(unproven[:3])}{WAY_OUT}"})
+        _ask_trash_gates(lab, run_name, _consistent_record(lab, run_name))  # that took hours
+    checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
+    copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
+    _say_begun(lab, record)
+    return finish_release(lab.source, run_name, trashed, copies)
+
+
+def _ask_trash_gates(lab: Lab, run_name: str, record: Record | None) -> Record:
+    """The record, if ledger, copy and S3 still say what they must for what is left in the trash to go."""
     if record is None or record.status is not Status.COMPLETE:
         raise GateError(run_name, {"Recorded": "the ledger does not say complete"})
     if problems := sidecar_problems(lab, record):
         take_back(lab, record, problems)
         raise GateError(run_name, {"OnTruenas": str(problems[0])})
-    if lost := check_archive(lab.truenas, lab.bucket, backup_name):
+    if lost := check_archive(lab.truenas, lab.bucket, record.backup_name):
         take_back(lab, record, lost)
         raise GateError(run_name, {"EveryObject": "; ".join(str(problem) for problem in lost[:3])})
-    listing = read_listing(lab.source, trashed)
-    if not is_as_hashed(record, listing) and (unproven := _read_source(lab, run_name, listing, log, at=trashed)):
-        raise GateError(run_name, {TRASH_PROVEN: f"in {trashed}: {'; '.join(unproven[:3])}{WAY_OUT}"})
-    checksums = parse_sidecar(lab.truenas.read_file(f"{backup_name}/{SIDECAR_NAME}"))
-    copies = {e.path: e for e in read_listing(lab.truenas, backup_name).files if e.path in checksums}
-    _say_begun(lab, record)
-    return finish_release(lab.source, run_name, trashed, copies)
+    return record
 
 
 def take_back(lab: Lab, record: Record | None, problems: Sequence[Problem]) -> None:

@@ -150,10 +150,17 @@ def test_a_later_run_that_failed_does_not_make_proven_files_fair_game(status: Le
 
 
 def test_a_study_that_was_never_complete_is_still_being_written() -> None:
+    proven = {"a.bin": entry("a.bin"), "b.bin": entry("b.bin")}
+    unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None, s3_verified_at=None)
+    source = {**proven, "a.bin": resized(proven["a.bin"])}
+    assert not refused(facts(proven, source, record=unfinished, last_proven=last_proven([unfinished])))
+
+
+def test_a_name_that_was_used_again_before_the_first_study_was_archived_is_not_copied_over_it() -> None:
     proven = {"a.bin": entry("a.bin")}
     unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None, s3_verified_at=None)
-    source = {"a.bin": resized(proven["a.bin"])}
-    assert not refused(facts(proven, source, record=unfinished, last_proven=last_proven([unfinished])))
+    source = {"a.bin": resized(proven["a.bin"]), "new.bin": entry("new.bin")}
+    assert refused(facts(proven, source, record=unfinished, last_proven=last_proven([unfinished])))
 
 
 def test_what_was_proven_counts_even_if_the_run_was_killed_before_it_said_complete() -> None:
