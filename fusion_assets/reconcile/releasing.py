@@ -22,6 +22,7 @@ from fusion_assets.reconcile.idle import Memory, Observation
 from fusion_assets.reconcile.lab import (
     Lab,
     check_places,
+    copy_place,
     is_at_source,
     trashed_studies,
 )
@@ -96,8 +97,7 @@ def _pass_gates(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], No
     record, listing, source_was_read = _ask_gates(lab, run_name, memory, log)
     read = _with_copy_read(lab, run_name, record, log)
     if source_was_read or read is not record:
-        record, listing, _ = _ask_gates(lab, run_name, memory, log, read=listing)
-        read = record and replace(record, extra={**record.extra, **(read.extra if read else {})})
+        _, listing, _ = _ask_gates(lab, run_name, memory, log, read=listing)
     _refuse_broken(lab, run_name, listing)
     refuse_one_place(lab, lab.source.list())
     return read, listing
@@ -140,25 +140,26 @@ def _refuse_broken(lab: Lab, run_name: str, listing: Listing) -> None:
 
 
 def _with_copy_read(lab: Lab, run_name: str, record: Record | None, log: Callable[[str], None]) -> Record | None:
-    """Read the copy on the NAS again, if that was last done long ago; that it was is in the record that comes back.
+    """Read the copy on the NAS again, if that was last done long ago, or on another NAS; its record says so then.
 
     It costs reading the NAS, whatever is in it and wherever S3 keeps its objects: those are asked for their checksums.
     """
     if record is None or record.status is not Status.COMPLETE:
         return record  # no gate is open without a complete one
-    now = datetime.now(UTC)
+    now, place = datetime.now(UTC), copy_place(lab, record.backup_name)
     read_at = copy_read_at(record)
-    if _ONE_DAY_AHEAD <= now - read_at <= _BELIEVED_FOR:
+    if record.truenas_path == place and _ONE_DAY_AHEAD <= now - read_at <= _BELIEVED_FOR:
         return record
     log(
-        f"{run_name}: its copy was last read on {spoken(read_at)}; all of it, {record.file_count} files, "
-        f"{record.total_bytes} bytes, is read again on the NAS and compared with the sidecar before the source goes"
+        f"{run_name}: its copy was last read in {record.truenas_path} on {spoken(read_at)}; all of it, "
+        f"{record.file_count} files, {record.total_bytes} bytes, is read again on the NAS and compared with "
+        "the sidecar before the source goes"
     )
     problems = check_copy(lab.truenas, record.backup_name, read=_told(run_name, record.total_bytes, log))
     if problems:
         take_back(lab, record, problems)
         raise GateError(run_name, {"CopyRead": "; ".join(str(problem) for problem in problems[:3])})
-    return replace(record, extra={**record.extra, SCRUBBED_FIELD: now.isoformat()})
+    return replace(record, truenas_path=place, extra={**record.extra, SCRUBBED_FIELD: now.isoformat()})
 
 
 def _told(run_name: str, total: int, log: Callable[[str], None]) -> Callable[[int], None]:

@@ -18,6 +18,7 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table, of_backup
 from fusion_assets.reconcile.entries import (
     append,
+    append_failure,
     append_once,
     begin,
     completed,
@@ -30,10 +31,7 @@ from fusion_assets.reconcile.invalidity import (
     known_invalid,
     refuse_known_invalid,
 )
-from fusion_assets.reconcile.lab import (
-    Lab,
-    check_truenas,
-)
+from fusion_assets.reconcile.lab import Lab, check_truenas, copy_place
 from fusion_assets.reconcile.overwrite import is_proven
 from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.reconcile.refusals import find_twins, refuse_stranger
@@ -185,6 +183,14 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
 
 def _check_still_proven(lab: Lab, record: Record) -> None:
     """What was proven must be what is on the NAS now; a copy evicted after completion has nothing to compare."""
+    place = copy_place(lab, record.backup_name)
+    if record.status is not Status.COMPLETE and record.truenas_path != place:
+        moved = LedgerError(
+            f"{record.backup_name} was proven in {record.truenas_path}, and nobody has read the copy in {place} | "
+            "hint: `fusion apply` reads it"
+        )
+        append_failure(lab, record, Status.FAILED_TRUENAS, moved)
+        raise moved
     try:
         sidecar = lab.truenas.read_file(f"{record.backup_name}/{SIDECAR_NAME}")
     except NotFoundError:

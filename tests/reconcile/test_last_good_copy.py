@@ -19,13 +19,15 @@ from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.errors import InvalidStudyError
-from fusion_assets.reconcile.lab import EVICTED_FIELD
+from fusion_assets.reconcile.lab import EVICTED_FIELD, TRASH
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Step, Verdict
+from fusion_assets.reconcile.release import GateError
+from fusion_assets.reconcile.releasing import release
 from fusion_assets.reconcile.scrub import provable, scrub
 from fusion_assets.reconcile.steps import refuse_invalid, validate
 from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
-from resources.errors import NotMountedError, UnavailableError
+from resources.errors import NotFoundError, NotMountedError, UnavailableError
 from resources.s3_objects import ObjectInfo
 from tests.reconcile.memory_lab import RAW, STUDY, MemoryLab, carry_out, flip_bit
 from tests.transfer.lab import TINY
@@ -856,13 +858,111 @@ def _release_half(lab: MemoryLab, files: list[str]) -> str:
     raise AssertionError("no release was broken off")
 
 
-def test_a_nas_that_the_lab_moved_to_is_read_before_the_source_goes(archived: MemoryLab) -> None:
+@pytest.fixture
+def moved_nas(lab: MemoryLab) -> Callable[[], None]:
+    """Moves the lab to another NAS, on which a file of the copy is another one."""
+
+    def move() -> None:
+        shutil.copytree(lab.nas, lab.root / "nas2")
+        lab.nas = lab.root / "nas2"
+        flip_bit(lab.copy / FILE)
+        lab.write_config(delete_source=True)
+
+    return move
+
+
+def test_a_nas_that_the_lab_moved_to_is_read_before_the_source_goes(
+    archived: MemoryLab, moved_nas: Callable[[], None]
+) -> None:
     good = bytes_of(archived)
-    moved = archived.root / "nas2"
-    shutil.copytree(archived.nas, moved)
-    archived.nas = moved
-    flip_bit(archived.copy / FILE)
-    archived.write_config(delete_source=True)
+    moved_nas()
+    assert "CopyRead" in str(archived.apply())
     assert archived.apply() is None
     assert archived.places(FILE, good) == {"nas", "s3"}
-    assert record(archived).was_released
+    assert record(archived).truenas_path == str(archived.copy)
+
+
+def test_what_was_proven_on_another_nas_is_not_called_complete(lab: MemoryLab, moved_nas: Callable[[], None]) -> None:
+    (lab.nas / "_manifest").mkdir()
+    assert lab.run(Step.VALIDATED, Step.TRUENAS_COPY, Step.S3_ARCHIVE) is None
+    good = bytes_of(lab)
+    moved_nas()
+    assert "nobody has read the copy in" in str(lab.apply())
+    assert lab.apply() is None
+    assert lab.places(FILE, good) == {"nas", "s3"}
+
+
+# Reading takes hours, and what was asked before it is that old when it is done.
+
+
+@pytest.mark.parametrize("lost", ["object", "copy"])
+@pytest.mark.parametrize("left", ["source", "trash"])
+def test_what_is_lost_while_the_source_is_read_keeps_the_source(archived: MemoryLab, lost: str, left: str) -> None:
+    good = bytes_of(archived)
+    archived.write_config(delete_source=True)
+    (archived.study / OTHER).unlink()  # it is not what was hashed, and has to be read
+    if left == "trash":
+        (archived.source / TRASH).mkdir()
+        archived.study.rename(archived.source / TRASH / f"{STUDY}@20261121T000000000000")
+
+    def lose(said: str) -> None:
+        if "not as it was when it was hashed" in said:
+            _lose(archived, lost)
+
+    with pytest.raises((GateError, NotFoundError)):
+        release(archived.opened(), STUDY, {}, lose)
+    assert "source" in archived.places(FILE, good)
+
+
+def test_an_object_that_is_lost_while_the_copy_is_read_again_keeps_the_source(archived: MemoryLab) -> None:
+    good = bytes_of(archived)
+    archived.write_config(delete_source=True)
+    _backdate(archived, days=60)
+
+    def lose(said: str) -> None:
+        if "is read again on the NAS" in said:
+            _lose(archived, "object")
+
+    with pytest.raises(GateError):
+        release(archived.opened(), STUDY, {}, lose)
+    assert archived.places(FILE, good) == {"source", "nas"}
+    assert archived.apply() is None
+    assert archived.places(FILE, good) == {"nas", "s3"}
+
+
+def _lose(lab: MemoryLab, what: str) -> None:
+    if what == "object":
+        del lab.bucket.objects[f"{STUDY}/{FILE}"]
+    else:
+        (lab.copy / FILE).unlink()
+
+
+# A name that was used again before its first study was archived.
+
+
+def test_a_study_that_was_copied_and_not_archived_is_not_overwritten_by_another_of_its_name(lab: MemoryLab) -> None:
+    (lab.nas / "_manifest").mkdir()
+    assert lab.run(Step.VALIDATED, Step.TRUENAS_COPY) is None
+    good = bytes_of(lab)
+    shutil.rmtree(lab.study)
+    lab.write_study(prefix="raw")
+    plan = lab.plan(lab.opened())
+    assert plan is not None
+    assert "rename it" in plan.observed.conditions[Name.VALIDATED].message
+    assert "rename it" in str(lab.run(Step.TRUENAS_COPY))
+    assert lab.places(FILE, good) == {"nas"}
+    _accept(lab)
+    assert lab.apply() is None
+    assert lab.places(FILE, bytes_of(lab)) == {"source", "nas", "s3"}
+
+
+# The ledger is lost, too.
+
+
+def test_a_sidecar_made_anew_is_not_believed_against_s3_when_the_ledger_is_lost(
+    archived: MemoryLab, rotten_under_new_sidecar: bytes
+) -> None:
+    archived.forget_ledger()
+    (archived.nas / "_manifest").mkdir()
+    archived.apply()
+    assert "s3" in archived.places(FILE, rotten_under_new_sidecar)
