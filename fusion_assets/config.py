@@ -19,6 +19,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from resources.errors import ResourceError
 from resources.smb import SCHEME, SmbServer, parse_address, password_from
 
 CONFIG_VARIABLE = "FUSION_CONFIG"
@@ -36,6 +37,10 @@ _SMB_PORT = 445
 _MOST_KEPT_FREE_PCT = 50
 # The form that R1 gives a study's name: one directory in the NAS root, and none of those we keep there ourselves.
 _STUDY_NAME = re.compile(r"[0-9]{8}(_[A-Za-z0-9-]+){3}")
+
+
+# Of the widest rule there is, that of AWS's oldest buckets; the newer ones, and other servers, take less of it.
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class ConfigError(Exception):
@@ -88,6 +93,22 @@ class S3Section(Section):
     part_size_mib: int = Field(default=16, ge=5, le=5120)
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     sse_kms_key_id: str | None = None
+
+    @field_validator("bucket")
+    @classmethod
+    def _is_bucket_name(cls, name: str) -> str:
+        if not _BUCKET_NAME.fullmatch(name):
+            raise ValueError(
+                "a bucket's name has letters, digits, -, _ and . only, and begins with one of the first two"
+            )
+        return name
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _has_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("an endpoint is written with its scheme, like https://s3.example.org:9000")
+        return url
 
     @model_validator(mode="after")
     def _key_needs_kms(self) -> Self:
@@ -290,6 +311,16 @@ class Config(Section):
                     f"alias: {other!r} and {run_name!r} both become {backup_name!r}; one would overwrite the other"
                 )
             seen[backup_name.casefold()] = run_name
+        return self
+
+    @model_validator(mode="after")
+    def _servers_are_declared(self) -> Self:
+        for root in (self.source.root, self.truenas.root, self.truenas.manifest_root, self.source.log):
+            if root and root.lower().startswith(SCHEME):
+                try:
+                    parse_address(SCHEME + root[len(SCHEME) :], self.smb)
+                except ResourceError as error:
+                    raise ValueError(str(error)) from error
         return self
 
     def backup_name(self, run_name: str) -> str:

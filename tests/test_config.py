@@ -192,3 +192,9 @@ def test_a_time_zone_that_does_not_exist_is_named_with_the_nearest_one():
 )
 def test_a_cooldown_of_an_event_that_is_none_names_the_nearest(name: str, hint: str) -> None:
     assert hint in error_of(notify={"cooldown_minutes": {name: 5}})
+
+
+def test_what_s3_or_smb_would_refuse_hours_later_is_refused_at_once() -> None:
+    assert "s3.bucket: a bucket's name has" in error_of(s3={"bucket": "Our_Lab Archive"})
+    assert "with its scheme" in error_of(s3={"bucket": "bucket", "endpoint_url": "127.0.0.1:9000"})
+    assert "declare it as [smb.inst]" in error_of(source={"root": "smb://inst/Fusion"})
