@@ -11,6 +11,7 @@ from fusion_assets.config import Config, Event
 from fusion_assets.eviction.forecast import Forecast, NotEnough
 from fusion_assets.eviction.policy import EvictionPlan
 from fusion_assets.eviction.store import StoreObservation
+from fusion_assets.eviction.telling import has_returned
 from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_message
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
@@ -36,7 +37,7 @@ def tell_of_capacity(
     """Tell that space does not come back, or that the threshold cannot be reached.
 
     That evictions are tried again says nothing of what came of the last ones: what was told stands until there is room
-    enough, or the space came back.
+    enough, or the space was seen to come back. That new backups explain why it is not there opens the gate only.
 
     Args:
         config: The lab.
@@ -48,7 +49,8 @@ def tell_of_capacity(
     """
     held = bool(store.held_back and plan.missing_bytes)
     short = bool(plan.missing_bytes and not held and not plan.evictions)
-    mailbox.settle([_LOCKED, *([] if held else [_HELD]), *([] if plan.missing_bytes else [_FULL])])
+    is_back = not plan.missing_bytes or has_returned(store.ledger, store.space)
+    mailbox.settle([_LOCKED, *([_HELD] if is_back else []), *([] if plan.missing_bytes else [_FULL])])
     if ends_others:
         return
 

@@ -17,6 +17,7 @@ from fusion_assets.eviction.forecast import Eviction
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD
+from fusion_assets.reconcile.proven import ADOPTED_FIELD, COPY_BEGUN_FIELD
 from resources.storage import Space
 
 # The free bytes of the NAS before and after an eviction: whether its space came back.
@@ -122,13 +123,10 @@ def held_by_snapshots(view: LedgerView, space: Space) -> str:
         view: The ledger.
         space: As measured now.
     """
-    known = [(line, each) for line, each in _evictions(view) if each.free_before is not None]
-    if not known:
+    if has_returned(view, space):
         return ""
-    line, last = known[-1]
+    line, last = _measured_evictions(view)[-1]
     before, after = last.free_before or 0, last.free_after
-    if after is not None and came_back(space, last.total_bytes, before, after):
-        return ""
     if came_back(space, last.total_bytes, before, space.free + _copied_since(view, line)):
         return ""
     removed = f"{last.total_bytes} bytes of {last.backup_name} were removed {last.at:%Y-%m-%d %H:%M} UTC"
@@ -141,6 +139,25 @@ def held_by_snapshots(view: LedgerView, space: Space) -> str:
         f"{removed}, but free space went from {before} to {after} bytes, and is {space.free} now: a snapshot or a bin "
         "holds them | hint: let old snapshots go, then run this again; or `fusion cleanup run --despite-snapshots`"
     )
+
+
+def has_returned(view: LedgerView, space: Space) -> bool:
+    """Whether the space of the last eviction was seen to come back, then or now; true where there was none.
+
+    Args:
+        view: The ledger.
+        space: As measured now.
+    """
+    known = _measured_evictions(view)
+    if not known:
+        return True
+    _, last = known[-1]
+    free = max(space.free, last.free_after or 0)
+    return came_back(space, last.total_bytes, last.free_before or 0, free)
+
+
+def _measured_evictions(view: LedgerView) -> list[tuple[int, Told]]:
+    return [(line, each) for line, each in _evictions(view) if each.free_before is not None]
 
 
 def _evictions(view: LedgerView) -> list[tuple[int, Told]]:
@@ -166,17 +183,24 @@ def _evictions(view: LedgerView) -> list[tuple[int, Told]]:
 
 
 def _copied_since(view: LedgerView, line: int) -> int:
-    """The bytes of the copies that came to the NAS after a line: without them, so much more would be free."""
-    there: set[str] = set()
-    came: set[str] = set()
+    """The bytes of the copies that were written to the NAS after a line: without them, so much more would be free.
+
+    What lay there already and was adopted took nothing. How much of a copy that was begun before was written after, the
+    ledger does not say: none of it counts, or every such copy would let one more eviction through.
+    """
+    begun_at: dict[str, int | None] = {}
+    finished_copies: set[str] = set()
     for number, (_, record) in enumerate(view.events):
+        name = record.backup_name
         if told(record):
-            there.discard(record.backup_name)
-            came.discard(record.backup_name)
-        elif record.truenas_verified_at and record.backup_name not in there:
-            there.add(record.backup_name)
-            came |= {record.backup_name} if number > line else set()
-    return sum(view.records[name].total_bytes for name in came)
+            begun_at.pop(name, None)
+            finished_copies.discard(name)
+            continue
+        if record.truenas_verified_at or record.extra.keys() & {COPY_BEGUN_FIELD, ADOPTED_FIELD}:
+            begun_at.setdefault(name, None if ADOPTED_FIELD in record.extra else number)
+        if record.truenas_verified_at:
+            finished_copies.add(name)
+    return sum(view.records[name].total_bytes for name in finished_copies if (begun_at[name] or 0) > line)
 
 
 def evictions_of(view: LedgerView, total: int) -> tuple[Eviction, ...]:

@@ -268,6 +268,52 @@ def test_space_that_came_back_and_was_taken_by_new_backups_holds_nothing_up(full
     assert_evicted(full, NEW)
 
 
+def test_a_copy_that_lay_on_the_nas_already_and_is_adopted_lets_no_further_eviction_through(full: StoreLab) -> None:
+    """Else at a roll-out on a full NAS every adoption would cost a backup, while snapshots hold the space of all."""
+    legacy = "20260115_WW_OLD_run1"
+    full.small.add_study(legacy)
+    full.small.write(f"{legacy}/Scan1/.temp/big.bin", bytes(2 * 1024**2), legacy)
+    shutil.copytree(full.small.source / legacy, full.small.nas / legacy)
+    _evict_in_vain(full, OLD)
+    _archive_as_it_is(full, legacy)
+    assert "adopted_at" in full.record(legacy)
+    assert Gate.SPACE_RISES in _closed(full, NEW)
+
+
+def test_a_copy_that_was_begun_before_an_eviction_lets_no_further_one_through(
+    full: StoreLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written of it before the eviction was not free before the eviction either."""
+    third = "20260107_WW_HCC_run3"
+    full.small.add_study(third)
+    full.small.write(f"{third}/Scan1/.temp/big.bin", bytes(2 * 1024**2), third)
+    with monkeypatch.context() as patched:
+        patched.setattr("fusion_assets.reconcile.transferring._copy", _killed_at_once)
+        with pytest.raises(KeyboardInterrupt):
+            _archive_as_it_is(full, third)
+    _evict_in_vain(full, OLD)
+    _archive_as_it_is(full, third)
+    assert "adopted_at" not in full.record(third)
+    assert Gate.SPACE_RISES in _closed(full, NEW)
+
+
+def _killed_at_once(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _evict_in_vain(lab: StoreLab, study: str) -> None:
+    lab.snapshot(study)
+    lab.fill()
+    assert lab.evict(study).space_came_back is False
+
+
+def _archive_as_it_is(lab: StoreLab, study: str) -> None:
+    """Archive a study on a volume that has room for it, and is as large as before afterwards."""
+    total = lab.volume.total
+    lab.archive_written(study)
+    lab.volume.total = total
+
+
 def test_a_clock_that_was_ahead_hides_no_later_eviction_whose_space_is_held(full: StoreLab) -> None:
     third, fourth = "20260107_WW_HCC_run3", "20260108_WW_HCC_run4"
     full.archive(third, fourth)

@@ -15,6 +15,7 @@ from fusion_assets.eviction.history import read_samples
 from resources.local import LocalStorage
 from resources.process import this_host
 from resources.storage import Space
+from tests.manifest.records import record
 from tests.real.small_lab import STUDY, SmallLab
 from tests.sensors.daemon import Daemon, Tick, until_quiet
 
@@ -107,6 +108,24 @@ def test_snapshots_that_hold_the_space_stop_everything_after_one_study_with_one_
         full.tick("truenas_capacity")
         full.tick("alerts")
     assert copies(lab) == [OTHER, THIRD]
+    (subject,) = subjects(full)
+    assert "did not rise" in subject
+
+
+def test_space_that_only_new_backups_explain_is_not_told_of_again_when_the_next_does_not_come_back(
+    lab, full, monkeypatch
+) -> None:
+    monkeypatch.setattr("fusion_assets.eviction.evict.PAUSES", (0.0,))
+    held = SIZE - taken(lab.nas)
+    monkeypatch.setattr(LocalStorage, "space", lambda _: Space(SIZE, held))
+    want_free(lab, 99)
+    for _ in range(2):
+        full.tick("truenas_capacity")
+    with lab.opened() as opened:
+        opened.ledger.append(record(backup_name="20260201_WW_HCC_run9"))
+    for _ in range(3):
+        full.tick("truenas_capacity")
+    assert copies(lab) == [THIRD]
     (subject,) = subjects(full)
     assert "did not rise" in subject
 
