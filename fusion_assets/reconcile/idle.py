@@ -32,6 +32,9 @@ Memory = Mapping[str, Observation]
 NOT_SETTLED = "NotSettled"
 """The reason of a study that must be seen a second time."""
 
+HELD_OPEN = "HeldOpen"
+"""The reason of a study of which another program holds a file open."""
+
 # The clocks of an instrument and of this host differ by less than this; a file dated later has a wrong time.
 _CLOCKS_DIFFER = timedelta(days=1)
 _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
@@ -84,6 +87,16 @@ def old_enough_at(mtime_ns: int, idle_days: float) -> datetime:
         return _LAST_MOMENT
 
 
+def is_yet_to_come(mtime_ns: int, now: datetime) -> bool:
+    """Whether a file's time lies so far ahead that a clock was wrong: it will not grow old as others do.
+
+    Args:
+        mtime_ns: The file's time, nanoseconds since 1970.
+        now: The time, UTC.
+    """
+    return modified_at(mtime_ns) > now + _CLOCKS_DIFFER
+
+
 def judge_idle(
     observation: Observation,
     *,
@@ -107,14 +120,14 @@ def judge_idle(
         The `Idle` condition, its message saying when it may become true.
     """
     if held_open is not None:
-        return false("HeldOpen", f"{held_open} is held open by another program")
+        return false(HELD_OPEN, f"{held_open} is held open by another program")
     newest, ready = modified_at(newest_mtime_ns), old_enough_at(newest_mtime_ns, idle_days)
     if idle_days > 0 and ready > now:
         ahead = " | hint: that is yet to come; correct the time of the file, or this host's clock"
         return false(
             "RecentlyModified",
             f"last modified {newest:%Y-%m-%d %H:%M} UTC; old enough on {ready:%Y-%m-%d %H:%M}"
-            f"{ahead if newest > now + _CLOCKS_DIFFER else ''}",
+            f"{ahead if is_yet_to_come(newest_mtime_ns, now) else ''}",
         )
     settled_at = observation.since + timedelta(minutes=settle_minutes)
     if settled_at > now:

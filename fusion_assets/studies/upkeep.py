@@ -133,7 +133,7 @@ def build_inventory_asset(
             dg.AssetCheckSpec(
                 AS_DECLARED,
                 asset=INVENTORY,
-                description="No study waits for a person, cannot be seen, or was due a day ago and not done.",
+                description="No study waits for a person or for ever, cannot be seen, or was due a day ago.",
             )
         ],
         kinds={"python"},
@@ -148,8 +148,9 @@ def build_inventory_asset(
         except ResourceError as error:
             raise dg.Failure(described(error)) from error
         save_memory(folder, observed.memory)
-        plans = plan_studies(Desired(config.backup.delete_source), observed.studies)
-        astray = find_astray(plans, running=running(context.instance), idle_days=config.backup.idle_days, now=now)
+        desired, days = Desired(config.backup.delete_source), config.backup.idle_days
+        plans = plan_studies(desired, observed.studies)
+        astray = find_astray(plans, desired, running=running(context.instance), idle_days=days, now=now)
         counts = {verdict.value: sum(1 for plan in plans if plan.verdict is verdict) for verdict in Verdict}
         yield dg.AssetCheckResult(
             asset_key=INVENTORY, check_name=AS_DECLARED, passed=not astray, metadata={"astray": table(_rows(astray))}

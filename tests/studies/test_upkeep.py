@@ -17,6 +17,7 @@ from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.reconcile.scrub import provable, scrub_share
 from fusion_assets.studies.tags import MAILED_TAG
+from resources.local import LocalStorage
 from tests.real.small_lab import STUDY, SmallLab, assert_nothing_lost
 from tests.studies.face import Face
 
@@ -164,6 +165,43 @@ def test_a_study_that_was_due_days_ago_and_is_not_archived_is_in_the_inventory(f
     result = run(face, "take_inventory")
     assert not check(result).passed
     assert "was due on" in str(check(result).metadata["astray"])
+
+
+def make_old(face: Face, days: float) -> None:
+    """All files of the study are `days` old, of 30 after which a study is due."""
+    lab = face.lab
+    lab.config.write_text(lab.config.read_text().replace("idle_days = 0", "idle_days = 30"))
+    old = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+    for file in lab.study.rglob("*"):
+        os.utime(file, (old, old))
+
+
+@pytest.mark.parametrize(("days", "passed"), [(29, True), (30.5, True), (31.5, False), (400, False)])
+def test_a_viewer_that_was_left_open_is_told_of_a_day_after_its_study_was_due(face, monkeypatch, days, passed) -> None:
+    make_old(face, days)
+    monkeypatch.setattr(LocalStorage, "is_held_open", lambda storage, path: True)
+    found = check(run(face, "take_inventory"))
+    assert found.passed is passed
+    assert ("is held open by another program" in str(found.metadata["astray"])) is not passed
+
+
+def test_a_viewer_that_shows_an_archived_study_whose_source_stays_wakes_nobody(face, monkeypatch) -> None:
+    make_old(face, 400)
+    assert face.lab.apply().failed == 0
+    monkeypatch.setattr(LocalStorage, "is_held_open", lambda storage, path: True)
+    result = run(face, "take_inventory")
+    assert metadata(result)["waiting"] == 1
+    assert check(result).passed
+
+
+@pytest.mark.parametrize(("hours", "passed"), [(12, True), (36, False), (14 * 365 * 24, False)])
+def test_a_study_with_a_file_of_the_year_2040_does_not_wait_until_then_in_silence(face, hours, passed) -> None:
+    make_old(face, 400)
+    ahead = (datetime.now(UTC) + timedelta(hours=hours)).timestamp()
+    os.utime(face.lab.study / face.lab.path_of("focus003.bin"), (ahead, ahead))
+    found = check(run(face, "take_inventory"))
+    assert found.passed is passed
+    assert ("correct the time of the file" in str(found.metadata["astray"])) is not passed
 
 
 def test_an_inventory_that_cannot_look_fails_and_says_so_instead_of_being_empty(archived) -> None:
