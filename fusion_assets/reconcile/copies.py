@@ -58,8 +58,8 @@ class Proven:
         copy_was_read: Whether the copy was read whole, just now, and found to be this.
         held: What of it the ledger and the NAS say.
         archive: What S3 says, where that is not the same.
-        is_disputed: Whether the ledger proved something else than this, and nobody accepted that: S3 says so, and only
-            a whole source can tell which is right.
+        disputed: Files of which S3 says something else than the ledger proved, and nobody accepted that: only their
+            bytes at the source can tell which is right.
     """
 
     sidecar: bytes = b""
@@ -68,7 +68,7 @@ class Proven:
     copy_was_read: bool = False
     held: Mapping[str, str] = field(default_factory=dict)
     archive: Archive | None = None
-    is_disputed: bool = False
+    disputed: frozenset[str] = frozenset()
 
     @property
     def sha256(self) -> str:
@@ -177,8 +177,10 @@ def _weighed(
     checksums = agreed(proven.checksums, archive.checksums, accepted_since(history, archive.sha256))
     if checksums == proven.checksums:
         return replace(proven, archive=archive)
-    disputed = forgotten or any(checksums[path] != sha256 for path, sha256 in proven.checksums.items())
-    return replace(_unvouched(checksums, proven.held, archive), is_disputed=disputed)
+    differing = (path for path, sha256 in proven.checksums.items() if checksums[path] != sha256)
+    return replace(
+        _unvouched(checksums, proven.held, archive), disputed=frozenset(checksums if forgotten else differing)
+    )
 
 
 def _beside(
@@ -210,7 +212,7 @@ def _beside(
     if checksums == proven.checksums:
         return proven
     known = _unvouched(checksums, {**more, **proven.held}, proven.archive)
-    return replace(known, is_disputed=proven.is_disputed)
+    return replace(known, disputed=proven.disputed)
 
 
 def _named(lab: Lab, backup_name: str, known: KnownSidecars, present: bytes | None) -> bytes | None:

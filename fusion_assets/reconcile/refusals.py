@@ -183,7 +183,7 @@ def find_twins(lab: Lab, run_name: str) -> list[str]:
 
 
 def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: Proven) -> None:
-    """From half a study no sidecar is ever made, and half a study settles no dispute.
+    """From half a study no sidecar is ever made.
 
     Args:
         lab: The lab.
@@ -195,10 +195,7 @@ def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: 
     Raises:
         CorruptCopyError: That would be done: nothing says what the whole study was.
     """
-    if _is_whole(draft, origin, listing):
-        return
-    refuse_disputed(proven)
-    if not proven.checksums:
+    if not proven.checksums and not _is_whole(draft, origin, listing):
         raise CorruptCopyError(
             f"{lab.truenas.location(draft.backup_name)}: nothing says any more what was proven of this study, and what "
             f"the trash has of it may be half of it | hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or "
@@ -206,18 +203,24 @@ def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: 
         )
 
 
-def refuse_disputed(proven: Proven) -> None:
-    """Without a whole source nobody can tell whether the ledger is right or what S3, and perhaps the NAS, says since.
+def refuse_disputed(lab: Lab, directory: str | None, proven: Proven) -> None:
+    """Without its bytes nobody can tell whether the ledger is right of a file, or what S3, and the NAS, say since.
 
     Args:
+        lab: The lab.
+        directory: Where the study is at the source, or in the trash, to be compared; None where it is not.
         proven: What was proven last.
 
     Raises:
-        CorruptCopyError: They do not say the same.
+        CorruptCopyError: They do not say the same of a file that is not there.
+        ResourceError: The source cannot be listed.
     """
-    if proven.is_disputed:
-        what = f"{SIDECAR_NAME} is not the one that was proven"
-        raise CorruptCopyError(unlike_archive(what, proven.archive_sha256))
+    if not proven.disputed:
+        return
+    there = {entry.path for entry in read_listing(lab.source, directory).files} if directory else set()
+    if gone := sorted(proven.disputed - there):
+        what = f"{SIDECAR_NAME} is not the one that was proven; it differs of {name_some(gone)}"
+        raise CorruptCopyError(unlike_archive(what, proven.archive_sha256), paths=gone)
 
 
 def _is_whole(draft: Record, origin: str, listing: Listing) -> bool:

@@ -171,11 +171,9 @@ def _replaceable(lab: Lab, draft: Record, at_hand: _AtHand | None, proven: Prove
     if at_hand:
         refuse_half(lab, draft, at_hand.directory, at_hand.listing, proven)
         may_differ = replaceable(lab, draft, at_hand.listing, proven)
-        refuse_unlike(lab, run_name, at_hand.directory, proven, may_differ)
-    elif is_at_source(lab, run_name):
-        refuse_unlike(lab, run_name, run_name, proven)
-    else:
-        refuse_disputed(proven)
+    directory = at_hand.directory if at_hand else run_name if is_at_source(lab, run_name) else None
+    refuse_disputed(lab, directory, proven)
+    refuse_unlike(lab, run_name, directory, proven, may_differ)
     return may_differ
 
 

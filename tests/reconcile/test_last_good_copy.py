@@ -849,6 +849,16 @@ def test_half_a_study_in_the_trash_does_not_tell_whether_a_sidecar_made_anew_is_
     assert archived.places(gone, good) == ({"s3"} if synced == "sidecar" else set())
 
 
+def test_a_source_that_lost_a_file_does_not_tell_whether_its_new_sidecar_is_right(archived: MemoryLab) -> None:
+    (archived.study / FILE).unlink()
+    flip_bit(archived.copy / FILE)
+    archived.regenerate_sidecar()
+    for path, data in ((FILE, (archived.copy / FILE).read_bytes()), (SIDECAR_NAME, archived.sidecar.read_bytes())):
+        archived.bucket.objects[f"{STUDY}/{path}"] = Stored(data, {})
+    assert "do not say the same" in str(archived.run(Step.S3_ARCHIVE, Step.MANIFEST_ENTRY))
+    assert record(archived).status is Status.FAILED_TRUENAS
+
+
 def _release_half(lab: MemoryLab, files: list[str]) -> str:
     """Kill a release when the first of these files is deleted; gives that file."""
     for changes in range(3, 9):
