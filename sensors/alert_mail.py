@@ -6,7 +6,7 @@ and finding out (`ended_runs`, `silence`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
 
@@ -20,6 +20,8 @@ from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import Origin, here
 from fusion_assets.notify.outages import Stopped, silence_message
+from fusion_assets.notify.posted import Posted
+from fusion_assets.reconcile.plan import Verdict
 from fusion_assets.studies.commands import BACKUP_RUN, CLEANUP_RUN
 from fusion_assets.studies.eviction import gate_check
 from fusion_assets.studies.failures import Failure, Finding, without_numbers
@@ -32,7 +34,9 @@ from fusion_assets.studies.tags import (
     STARTED_BY_TAG,
     STATE_TAG,
 )
+from fusion_assets.studies.upkeep import AS_DECLARED, LAB_UNSEEN, inventory_job
 from sensors.ended_runs import CheckFound, EndedRun
+from sensors.idle_mail import stuck_causes
 
 # A host that goes down breaks off a try, and perhaps the next one; what ends so a third time comes to no end by itself.
 _TRIES = 3
@@ -49,7 +53,7 @@ class _Kind(Enum):
     JOB = auto()
 
 
-def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
+def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> tuple[Posted, ...]:
     """Tell of failed runs and failed checks, and note what is well again.
 
     Args:
@@ -57,13 +61,26 @@ def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now
         mailbox: Its mailbox.
         runs: Those that ended since the last time, in order.
         now: The time, UTC.
+
+    Returns:
+        What became of the mails. Where one was lost, the same runs are to be told of again; no mail of them that was
+        not lost is repeated by that.
     """
     _settle(mailbox, runs)
     ours = [run for run in runs if not _mails_itself(run) and not _is_started_again(run)]
-    failed = {_run_cause(run): run for run in ours if run.failure and not _went_well_since(run, runs)}
-    for kind in _Kind:
+    failed = {
+        _run_cause(run): run
+        for run in ours
+        if run.failure and not _went_well_since(run, runs) and not _is_told_by_sensor(run, config)
+    }
+    # One that is interrupted now and then, between two tries that fail, stands as it was told.
+    told = mailbox.standing(cause for cause, run in failed.items() if run.failure and run.failure.broken_off)
+    failed = {cause: run for cause, run in failed.items() if cause not in told}
+    posted = [
         _tell_of_failures(config, mailbox, kind, {c: run for c, run in failed.items() if _kind_of(run) is kind}, now)
-    _tell_of_checks(config, mailbox, ours, now)
+        for kind in _Kind
+    ]
+    return (*posted, _tell_of_checks(config, mailbox, ours, now))
 
 
 def _settle(mailbox: Mailbox, runs: Sequence[EndedRun]) -> None:
@@ -85,27 +102,42 @@ def _last_checks(runs: Sequence[EndedRun]) -> Sequence[tuple[CheckFound, EndedRu
 
 def _tell_of_failures(
     config: Config, mailbox: Mailbox, kind: _Kind, failed: Mapping[str, EndedRun], now: datetime
-) -> None:
-    mailbox.post(
+) -> Posted:
+    return mailbox.post(
         Event.CLEANUP_FAILURE if kind in (_Kind.CLEANUP, _Kind.EVICTION) else Event.BACKUP_FAILURE,
         {cause: _standing(run) for cause, run in failed.items()},
         lambda new: _failure_message(kind, [failed[cause] for cause in new], here(config, now)),
     )
 
 
-def _tell_of_checks(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> None:
-    """Failed checks, but for those that failed their run: of these, the run's failure tells."""
+def _tell_of_checks(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now: datetime) -> Posted:
+    """Failed checks, but for those that failed their run, and what the inventory repeats: of these was told already."""
     failed = {
         _check_cause(found, finding.study): (found, finding, run)
         for found, run in _last_checks(runs)
         for finding in found.findings
         if found.is_error and not _is_why_run_failed(found, run) and not _is_told_by_capacity(found, config)
     }
-    mailbox.post(
+    repeated = {cause: finding.study for cause, (found, finding, _) in failed.items() if _may_repeat(found, finding)}
+    told = _told_of(mailbox, repeated.values())
+    failed = {cause: of for cause, of in failed.items() if repeated.get(cause) not in told}
+    return mailbox.post(
         Event.CHECK_FAILED,
         {cause: finding.standing for cause, (_, finding, _) in failed.items()},
         lambda new: check_failed_message([_failed_check(*failed[cause]) for cause in new], here(config, now)),
     )
+
+
+def _may_repeat(found: CheckFound, finding: Finding) -> bool:
+    """Whether it may be what was told before: the inventory alone tells of a study that waits for what never comes."""
+    return found.check == AS_DECLARED and finding.state != Verdict.WAITING
+
+
+def _told_of(mailbox: Mailbox, studies: Iterable[str]) -> Collection[str]:
+    """Those of the studies of which a person was told already that they failed, or wait for somebody."""
+    causes = {study: (_study_cause(study), *stuck_causes(study)) for study in studies}
+    standing = mailbox.standing(cause for each in causes.values() for cause in each)
+    return {study for study, each in causes.items() if not standing.isdisjoint(each)}
 
 
 def tell_of_silence(config: Config, mailbox: Mailbox, silent: Mapping[str, Stopped], now: datetime) -> None:
@@ -156,8 +188,12 @@ def _went_well_since(run: EndedRun, runs: Sequence[EndedRun]) -> bool:
 
 
 def _run_cause(run: EndedRun) -> str:
-    kind = "evict" if _is_eviction(run) else "run"
-    return f"{kind}:{run.study or run.job}"
+    return f"evict:{run.study or run.job}" if _is_eviction(run) else _study_cause(run.study or run.job)
+
+
+def _study_cause(name: str) -> str:
+    """By which people are told that the run of a study failed, or of a job that is about none."""
+    return f"run:{name}"
 
 
 def _check_cause(found: CheckFound, study: str) -> str:
@@ -210,6 +246,15 @@ def _failure_message(kind: _Kind, runs: Sequence[EndedRun], origin: Origin) -> M
 def _is_why_run_failed(found: CheckFound, run: EndedRun) -> bool:
     """Of a run that failed: a check that stops it, or one whose asset was not made, as its gate was closed, say."""
     return run.failure is not None and (found.blocking or found.asset not in run.made)
+
+
+def _is_told_by_sensor(run: EndedRun, config: Config) -> bool:
+    """Whether the sensor of capacity, or of idle studies, tells of what this run failed of."""
+    if run.job == inventory_job.name:
+        unseen = run.failure is not None and run.failure.why.startswith(LAB_UNSEEN)
+        return unseen and config.sensors.idle_studies
+    closed = [found for found in run.checks if found.findings and found.is_error]
+    return _is_eviction(run) and bool(closed) and all(_is_told_by_capacity(found, config) for found in closed)
 
 
 def _is_told_by_capacity(found: CheckFound, config: Config) -> bool:

@@ -5,24 +5,26 @@ What belongs here: causes, and when they are over. What does not: the words (`no
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fusion_assets.config import Config, Event
 from fusion_assets.eviction.forecast import Forecast, NotEnough
 from fusion_assets.eviction.policy import EvictionPlan
 from fusion_assets.eviction.store import StoreObservation
 from fusion_assets.eviction.telling import has_returned
-from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_message
+from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_message, unmeasured_message
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
-from fusion_assets.reconcile.locks import FoundLock
+from fusion_assets.reconcile.found_lock import FoundLock
+from sensors.outages import tell_of_outage
 
 _HELD = "capacity:held"
 _FULL = "capacity:full"
 _LOCKED = "capacity:locked"
-# A cleanup of another host, whose processes cannot be seen from here.
-_MAY_TAKE = timedelta(hours=1)
+_UNMEASURED = "capacity:unmeasured"
+# A cleanup of another host, whose processes cannot be seen from here; and one that is seen to run, and may hang.
+_MAY_TAKE, _MAY_RUN = timedelta(hours=1), timedelta(days=1)
 
 
 def tell_of_capacity(
@@ -68,7 +70,7 @@ def tell_of_capacity(
 def tell_of_lock(
     config: Config, mailbox: Mailbox, store: StoreObservation, lock: FoundLock, outlook: Forecast | NotEnough
 ) -> None:
-    """Tell of the lock of a cleanup whose owner may be gone: nothing is evicted until a person removes it.
+    """Tell of the lock of a cleanup whose owner may be gone, or hang: nothing is evicted until a person ends that.
 
     Args:
         config: The lab.
@@ -78,13 +80,41 @@ def tell_of_lock(
         outlook: When the NAS fills.
     """
     age = lock.state.age
-    if lock.state.alive or (age is not None and abs(age) < _MAY_TAKE):
+    if age is not None and abs(age) < (_MAY_RUN if lock.state.alive else _MAY_TAKE):
         return
     mailbox.post(
         Event.CAPACITY_WARNING,
         {_LOCKED: f"{lock.state.lock.owner} {lock.state.lock.started_at}"},
         lambda _: _message(config, store, outlook, what="no room can be made", why=str(lock), locked=True),
     )
+
+
+def tell_of_unmeasured(config: Config, mailbox: Mailbox, why: str, *, since: datetime, now: datetime) -> None:
+    """Tell that the NAS could not be measured for long: once, until it is again.
+
+    Args:
+        config: The lab.
+        mailbox: Its mailbox.
+        why: What happened.
+        since: Since when.
+        now: The time, UTC.
+    """
+    tell_of_outage(
+        mailbox,
+        Event.CAPACITY_WARNING,
+        _UNMEASURED,
+        lambda: unmeasured_message(why, since=since, origin=here(config, now)),
+        lasted=now - since,
+    )
+
+
+def tell_of_measured(mailbox: Mailbox) -> None:
+    """Note that the NAS was measured.
+
+    Args:
+        mailbox: The lab's mailbox.
+    """
+    mailbox.settle([_UNMEASURED])
 
 
 def _message(

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from fusion_assets.partitions import run_name_of
 from fusion_assets.studies.failures import Failure, Finding, evaluations, find_failure, findings
 from fusion_assets.studies.tags import STATE_TAG
-from sensors.run_tries import ENDED, PARTITION_TAG, ended_at
+from sensors.run_tries import ENDED, PARTITION_TAG, ended_at, runs_in_flight
 
-# Two runs may end in the same moment, one of them after we looked: the last moments are looked at again.
-_OVERLAP = timedelta(seconds=10)
 # Reading the events of a run takes some 10 ms.
 _AT_A_TIME = 200
+_A_PAGE = 25
+# A person who deletes runs in the UI deletes a few; of more than these, one that took a deleted one's number is missed.
+_KNOWN = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,67 +76,77 @@ class EndedRun:
 
 @dataclass(frozen=True, slots=True)
 class RunCursor:
-    """How far the runs were looked at.
+    """Which runs were looked at; without any time: by a clock that is wrong for a moment, all of them were told anew.
 
     Attributes:
-        until: Runs that were last changed before are told of.
-        told: Those of the last moments that are, too.
+        above: Runs to which Dagster's storage gave a higher number are among the known ones, or new.
+        known: The newest runs there were, newest first.
+        awaited: Those of them, and of older ones, that had not ended, or were not read for want of time; oldest first.
     """
 
-    until: datetime
-    told: frozenset[str] = frozenset()
+    above: int
+    known: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """The cursor as text."""
-        return json.dumps({"until": self.until.isoformat(), "told": sorted(self.told)})
+        return json.dumps({"above": self.above, "known": self.known, "awaited": self.awaited})
 
 
-def run_cursor_from_text(text: str | None, now: datetime) -> RunCursor:
+def run_cursor_from_text(text: str | None) -> RunCursor | None:
     """Read what `RunCursor.to_text` wrote.
 
     Args:
-        text: The text; None or anything unreadable begins now: what is older was seen by whoever started it.
-        now: The time, UTC.
+        text: The text.
+
+    Returns:
+        None where there is no text, or none that can be read.
     """
     try:
         content = json.loads(text or "")
-        return RunCursor(min(now, datetime.fromisoformat(content["until"])), frozenset(content["told"]))
+        return RunCursor(int(content["above"]), tuple(content["known"]), tuple(content["awaited"]))
     except (ValueError, KeyError, TypeError):
-        return RunCursor(now)
+        return None
 
 
-def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor, now: datetime) -> tuple[list[EndedRun], RunCursor]:
+def read_ended_runs(instance: dg.DagsterInstance, cursor: RunCursor | None) -> tuple[list[EndedRun], RunCursor]:
     """The runs that ended since, in the order in which they did.
 
     Args:
         instance: The Dagster instance.
-        cursor: How far they were looked at.
-        now: The time, UTC.
+        cursor: Which were looked at; None begins now: what ended before was seen by whoever started it.
 
     Returns:
         The runs, and the cursor for the next look.
     """
-    wanted = dg.RunsFilter(statuses=list(ENDED), updated_after=cursor.until - _OVERLAP)
-    # Those that are told come first: however many of them changed within the overlap, some that are not are reached.
-    most = len(cursor.told) + _AT_A_TIME
-    records = instance.get_run_records(wanted, limit=most, order_by="update_timestamp", ascending=True)
-    new = [record for record in records if record.dagster_run.run_id not in cursor.told]
-    # Of a clock that was ahead there may be runs of a day to come: from there on nothing would be seen until then.
-    until = min(now, max([cursor.until, *(changed_at(record) for record in records)]))
-    recent = {record.dagster_run.run_id for record in records if changed_at(record) >= until - _OVERLAP}
-    # A run that is given a tag long after its end is no news.
-    fresh = [record for record in new if ended_at(record) >= cursor.until - timedelta(minutes=10)]
-    return [_read(instance, record.dagster_run) for record in fresh], RunCursor(until, frozenset(recent))
+    newest, above = _newest_runs(instance, cursor.above if cursor else None)
+    in_flight = {run.run_id: None for run in runs_in_flight(instance, {})}
+    # Known by their ids, and not by the highest number: SQLite gives that of the newest run again when it is deleted,
+    # all of them when its file was, and Postgres does not show them in their order. So those in flight are all awaited.
+    new = [run_id for run_id in reversed(newest) if cursor and run_id not in cursor.known]
+    awaited = dict.fromkeys([*(cursor.awaited if cursor else ()), *new]) | in_flight
+    ended = [run_id for run_id in awaited if run_id not in in_flight][:_AT_A_TIME]
+    left = tuple(run_id for run_id in awaited if run_id not in ended)
+    records = instance.get_run_records(dg.RunsFilter(run_ids=ended, statuses=list(ENDED))) if ended else []
+    runs = [_read(instance, record.dagster_run) for record in sorted(records, key=ended_at)]
+    return runs, RunCursor(above, tuple(newest[:_KNOWN]), left)
 
 
-def changed_at(record: dg.RunRecord) -> datetime:
-    """When Dagster last wrote something about a run.
-
-    Args:
-        record: The run.
-    """
-    at = record.update_timestamp
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+def _newest_runs(instance: dg.DagsterInstance, above: int | None) -> tuple[list[str], int]:
+    """The runs above a number, newest first, or a page of the newest; and above which number to look next time."""
+    found: list[dg.RunRecord] = []
+    while page := instance.get_run_records(limit=_A_PAGE, cursor=found[-1].dagster_run.run_id if found else None):
+        found += page
+        if above is None or page[-1].storage_id <= above:
+            break
+    newest = [record for record in found if above is None or record.storage_id > above]
+    if len(newest) > _KNOWN:
+        next_above = newest[_KNOWN].storage_id
+    elif newest:
+        next_above = newest[-1].storage_id - 1 if above is None else above
+    else:  # deleted, all of them or the newest: what is there now was seen, and numbers go on from here
+        next_above = found[0].storage_id if found else 0
+    return [record.dagster_run.run_id for record in newest], next_above
 
 
 def _read(instance: dg.DagsterInstance, run: dg.DagsterRun) -> EndedRun:

@@ -16,13 +16,17 @@ from fusion_assets.config import Config
 from fusion_assets.monitor import Tailed, open_log, take_look
 from fusion_assets.notify.mailbox import Mailbox
 from resources.errors import UnavailableError, described
-from sensors.fusion_log_mail import tell_of_log
+from sensors.fusion_log_mail import tell_of_going_on, tell_of_hanging, tell_of_log
+from sensors.outages import WELL, outage_since
 
 FUSION_LOG = "fusion_log"
 # A backlog of gigabytes is read over several ticks; each must end long before Dagster's 60 s.
 LOOK_SECONDS = 10.0
+# Looks are taken again, but do not see the log yet: what was told stands, and another hang begins anew.
+_LOOKS = "looks"
 # More metadata than this nobody reads in the UI.
 _SHOWN = 20
+_HANGS = "another look at the log has not ended yet: an earlier one of this sensor, or that of `fusion monitor tail`"
 
 fusion_log_asset = dg.AssetSpec(
     FUSION_LOG,
@@ -50,9 +54,16 @@ def build_fusion_log(config: Config) -> dg.SensorDefinition:
         try:
             looks = _look(config, mailbox)
         except Timeout:
-            return dg.SensorResult(skip_reason="`fusion monitor tail` is reading the log at this moment")
+            now = datetime.now(UTC)
+            since = outage_since(context.cursor, now)
+            tell_of_hanging(config, mailbox, since=since, now=now)
+            return dg.SensorResult(skip_reason=_HANGS, cursor=since.isoformat())
         except UnavailableError as error:
             return dg.SensorResult(skip_reason=described(error))
+        if context.cursor not in (None, WELL):
+            context.update_cursor(_LOOKS if looks[-1].trouble else WELL)
+            if not looks[-1].trouble:
+                tell_of_going_on(mailbox)
         for note in [note for look in looks for note in look.notes]:
             context.log.warning(note)
         return dg.SensorResult(skip_reason=_spoken(looks), asset_events=_observations(looks))

@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 
 from fusion_assets.config import Config, Event
 from fusion_assets.monitor import ErrorGroup, Tailed
+from fusion_assets.monitor.tail import TELL_AFTER
 from fusion_assets.notify.fusion_error import FusionError, fusion_error_message, unread_log_message
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
 from fusion_assets.notify.posted import Fate, Posted
 from resources.errors import UnavailableError
+from sensors.outages import tell_of_outage
 
 _LOG = logging.getLogger(__name__)
 _ERROR = "fusion:"
@@ -60,6 +62,38 @@ def tell_of_log(config: Config, mailbox: Mailbox, tailed: Tailed, now: datetime)
         if each.fate is Fate.LOST:
             raise UnavailableError(f"errors of the instrument cannot be mailed, and are looked for again: {each}")
     return tuple(posted)
+
+
+def tell_of_hanging(config: Config, mailbox: Mailbox, *, since: datetime, now: datetime) -> None:
+    """Tell that no look could be taken for long, since another one does not end: as of a log that cannot be read.
+
+    Args:
+        config: The lab.
+        mailbox: Its mailbox.
+        since: Since when.
+        now: The time, UTC.
+    """
+    why = (
+        f"since {since:%Y-%m-%d %H:%M} UTC a look at it does not end: its share hangs, or `fusion monitor tail` was "
+        "suspended; errors in it are not noticed"
+    )
+    tell_of_outage(
+        mailbox,
+        Event.MONITOR_CRASH,
+        _UNREAD,
+        lambda: unread_log_message(config.source.log or "", why, here(config, now)),
+        lasted=now - since,
+        after=TELL_AFTER,
+    )
+
+
+def tell_of_going_on(mailbox: Mailbox) -> None:
+    """Note that looks are taken again.
+
+    Args:
+        mailbox: The lab's mailbox.
+    """
+    mailbox.settle([_UNREAD])
 
 
 def _tell_of_errors(config: Config, mailbox: Mailbox, groups: Sequence[ErrorGroup], now: datetime) -> Posted:

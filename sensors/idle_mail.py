@@ -6,7 +6,7 @@ What belongs here: causes, how each stands, and when it is over. What does not: 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fusion_assets.config import Config, Event
 from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
@@ -14,11 +14,11 @@ from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
 from fusion_assets.notify.outages import LeftLock, left_locks_message, unseen_lab_message
 from fusion_assets.reconcile.conditions import Name, Status
+from fusion_assets.reconcile.judge import STALE_LOCK
 from fusion_assets.reconcile.plan import KNOWN_INVALID, LOCKED, StudyPlan, Verdict, why_nothing
 from fusion_assets.reconcile.whereabouts import whereabouts
+from sensors.outages import tell_of_outage
 
-# An instrument that is switched off overnight is nothing to mail about; a share that stays away is.
-BLIND_AFTER = timedelta(hours=1)
 _BLIND = "lab:unseen"
 _STUCK = "study:"
 _LOCK = "lock:"
@@ -36,13 +36,22 @@ def tell_of_blindness(config: Config, mailbox: Mailbox, why: str, *, since: date
         since: Since when.
         now: The time, UTC.
     """
-    if now - since < BLIND_AFTER:
-        return
-    mailbox.post(
+    tell_of_outage(
+        mailbox,
         Event.BACKUP_FAILURE,
-        {_BLIND: ""},  # one outage is one cause, however its error is worded at each tick
-        lambda _: unseen_lab_message(why, since=since, origin=here(config, now)),
+        _BLIND,
+        lambda: unseen_lab_message(why, since=since, origin=here(config, now)),
+        lasted=now - since,
     )
+
+
+def stuck_causes(study: str) -> tuple[str, ...]:
+    """The causes by which people are told that a study waits for a person.
+
+    Args:
+        study: Its name at the source.
+    """
+    return f"{_LOCK}{study}", f"{_STUCK}{study}"
 
 
 def tell_of_stuck(config: Config, mailbox: Mailbox, plans: Iterable[StudyPlan], now: datetime) -> None:
@@ -62,10 +71,8 @@ def tell_of_stuck(config: Config, mailbox: Mailbox, plans: Iterable[StudyPlan], 
     mailbox.settle(f"{_STUCK}{plan.study}" for plan in plans if _is_no_longer_stuck(plan))
     mailbox.post(
         Event.BACKUP_FAILURE,
-        {cause: _standing(plan) for cause, plan in locked.items()},
-        lambda new: left_locks_message(
-            [LeftLock(locked[cause].study, why_nothing(locked[cause])) for cause in new], here(config, now)
-        ),
+        {cause: plan.observed.conditions[Name.UNLOCKED].reason for cause, plan in locked.items()},
+        lambda new: left_locks_message([_left_lock(locked[cause]) for cause in new], here(config, now)),
     )
     mailbox.post(
         Event.BACKUP_FAILURE,
@@ -76,8 +83,13 @@ def tell_of_stuck(config: Config, mailbox: Mailbox, plans: Iterable[StudyPlan], 
     )
 
 
+def _left_lock(plan: StudyPlan) -> LeftLock:
+    unlocked = plan.observed.conditions[Name.UNLOCKED]
+    return LeftLock(plan.study, unlocked.message, is_gone=unlocked.reason == STALE_LOCK)
+
+
 def _lock_is_left(plan: StudyPlan) -> bool:
-    """Whether the owner of its lock is gone: of a living one the plan only says that somebody is at work."""
+    """Whether it may stay locked for ever, as far as can be seen: of others the plan says that somebody is at work."""
     unlocked = plan.observed.conditions[Name.UNLOCKED]
     return unlocked.status is Status.FALSE and unlocked.reason != LOCKED
 

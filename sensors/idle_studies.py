@@ -6,8 +6,10 @@ restarted daemon or a second daemon costs nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -20,11 +22,12 @@ from fusion_assets.reconcile.idle import Memory
 from fusion_assets.reconcile.launch import Decisions, Launch, decide, state_of
 from fusion_assets.reconcile.observe import PartialObservation, observe_next
 from fusion_assets.reconcile.plan import Desired, StudyPlan, plan_studies
-from fusion_assets.reconcile.room import measure_room
+from fusion_assets.reconcile.room import claims_elsewhere, measure_room
 from fusion_assets.state import state_folder
 from fusion_assets.studies.jobs import archive_study
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.tags import FINGERPRINT_TAG, IDLE_SINCE_TAG, STATE_TAG
+from fusion_assets.studies.upkeep import LAB_UNSEEN
 from resources.errors import ResourceError, described
 from sensors.idle_cursor import IdleCursor, cursor_from_text
 from sensors.idle_mail import tell_of_blindness, tell_of_stuck
@@ -35,6 +38,7 @@ from sensors.run_tries import studies_in_flight, tries_of
 RUNS_A_TICK = 25
 LOOK_SECONDS = 8.0
 _SHOWN = 10
+_LOG = logging.getLogger(__name__)
 
 
 def build_idle_studies(config: Config) -> dg.SensorDefinition:
@@ -69,6 +73,7 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
             now=now,
             at_most=RUNS_A_TICK,
             room=measure_room(here),
+            elsewhere=claims_elsewhere(cursor.claims, after=cursor.after, reached=observed.reached),
         )
         _write_down(config, plans, decisions, now)
         tell_of_stuck(config, mailbox, plans, now)
@@ -87,16 +92,17 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
 
 def _blind(config: Config, mailbox: Mailbox, cursor: IdleCursor, why: str, now: datetime) -> dg.SensorResult:
     """What cannot be seen is not gone: start nothing, and after some time tell a person."""
-    since = cursor.blind_since or now
+    since = min(cursor.blind_since or now, now)  # later than now: the clock was ahead
     tell_of_blindness(config, mailbox, why, since=since, now=now)
-    blind = IdleCursor(cursor.memory, cursor.after, since)
-    return dg.SensorResult(skip_reason=f"the lab cannot be looked at: {why}", cursor=blind.to_text())
+    blind = replace(cursor, blind_since=since)
+    return dg.SensorResult(skip_reason=f"{LAB_UNSEEN}: {why}", cursor=blind.to_text())
 
 
 def _next_cursor(cursor: IdleCursor, observed: PartialObservation, decisions: Decisions) -> IdleCursor:
     """Go on behind what was looked at, but not before all of it that is due was started."""
     full = len(decisions.launches) == RUNS_A_TICK
-    return IdleCursor(observed.seen.memory, cursor.after if full else observed.reached)
+    reached = cursor.after if full else observed.reached
+    return IdleCursor(observed.seen.memory, reached, claims=decisions.claims)
 
 
 def _request(launch: Launch, memory: Memory) -> dg.RunRequest:
@@ -120,13 +126,17 @@ def _unknown_partitions(instance: dg.DagsterInstance, observed: PartialObservati
 
 
 def _write_down(config: Config, plans: Iterable[StudyPlan], decisions: Decisions, now: datetime) -> None:
-    save_decisions(
-        state_folder(config),
-        looked_at={plan.study for plan in plans},
-        started={launch.plan.study: ", ".join(launch.plan.actions) for launch in decisions.launches},
-        held_back=decisions.held_back,
-        now=now,
-    )
+    """For `fusion explain`; what only explains must not keep any study from being archived."""
+    try:
+        save_decisions(
+            state_folder(config),
+            looked_at={plan.study for plan in plans},
+            started={launch.plan.study: ", ".join(launch.plan.actions) for launch in decisions.launches},
+            held_back=decisions.held_back,
+            now=now,
+        )
+    except OSError as error:
+        _LOG.warning("`fusion explain` does not know what was decided last, which cannot be written down: %s", error)
 
 
 def _why_nothing(plans: tuple[StudyPlan, ...], decisions: Decisions) -> str:

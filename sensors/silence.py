@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -31,9 +32,17 @@ def find_silent(instance: dg.DagsterInstance, expected: Mapping[str, int], now: 
     Returns:
         By name; one that the daemon has not taken up yet is not among them.
     """
-    states = {state.name: state for state in instance.all_instigator_state()}
-    found = {name: _judge(instance, states[name], seconds, now) for name, seconds in expected.items() if name in states}
+    known: defaultdict[str, list[InstigatorState]] = defaultdict(list)
+    for state in instance.all_instigator_state():
+        known[state.name].append(state)
+    living = {name: _living(instance, known[name]) for name in expected if name in known}
+    found = {name: _judge(instance, state, expected[name], now) for name, state in living.items()}
     return {name: stopped for name, stopped in found.items() if stopped}
+
+
+def _living(instance: dg.DagsterInstance, states: Sequence[InstigatorState]) -> InstigatorState:
+    """Of several of one name the one that ticked last: what a code location of another name left is kept for ever."""
+    return max(states, key=lambda state: tick.timestamp if (tick := _last_tick(instance, state)) else 0.0)
 
 
 def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, now: datetime) -> Stopped | None:

@@ -21,15 +21,18 @@ from fusion_assets.eviction.history import Sample
 from fusion_assets.eviction.outlook import measure
 from fusion_assets.eviction.policy import Copy, EvictionPlan, missing_bytes
 from fusion_assets.eviction.store import StoreObservation, observe_store
+from fusion_assets.manifest.extra_fields import EVICTION_BEGUN_FIELD
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.partitions import partition_key, studies
-from fusion_assets.reconcile.lab import EVICTION_BEGUN_FIELD
+from fusion_assets.reconcile.lab import check_places
 from fusion_assets.reconcile.launch import Tries, again_at
+from fusion_assets.reconcile.surroundings import look_around
 from fusion_assets.studies.eviction import evict_study
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.tags import EVICTION, KIND_TAG, STATE_TAG
 from resources.errors import ResourceError, described
-from sensors.capacity_mail import tell_of_capacity, tell_of_lock
+from sensors.capacity_mail import tell_of_capacity, tell_of_lock, tell_of_measured, tell_of_unmeasured
+from sensors.outages import WELL, outage_since
 from sensors.run_tries import runs_in_flight, tries_of
 
 TRUENAS_SPACE = "truenas_space"
@@ -67,7 +70,12 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
             here = lab.open(config)
             store = observe_store(here, now=now)
         except ResourceError as error:
-            return dg.SensorResult(skip_reason=f"the NAS cannot be measured: {described(error)}")
+            why, since = described(error), outage_since(context.cursor, now)
+            if not _is_told_by_idle_studies(config, lab, now):
+                tell_of_unmeasured(config, mailbox, why, since=since, now=now)
+            return dg.SensorResult(skip_reason=f"the NAS cannot be measured: {why}", cursor=since.isoformat())
+        tell_of_measured(mailbox)
+        context.update_cursor(WELL)
         outlook = measure(config, store.ledger, Sample(store.at, store.space.total, store.space.free))
         observed = [_observation(config, store, outlook)]
         if in_flight := runs_in_flight(context.instance, {KIND_TAG: EVICTION}):
@@ -92,6 +100,16 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         )
 
     return truenas_capacity
+
+
+def _is_told_by_idle_studies(config: Config, lab: LabSource, now: datetime) -> bool:
+    """Whether the other sensor cannot look at the lab either: one outage is one mail."""
+    try:
+        here = lab.open(config)
+        look_around(here, check_places(here), now)
+    except ResourceError:
+        return config.sensors.idle_studies
+    return False
 
 
 def _observation(config: Config, store: StoreObservation, outlook: Forecast | NotEnough) -> dg.AssetObservation:

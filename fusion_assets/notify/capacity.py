@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from fusion_assets.notify.letter import Bar, Bars, Command, Commands, Message, Row, Section, Table, Words, sized
 from fusion_assets.notify.origin import Origin
@@ -61,6 +62,24 @@ def capacity_warning_message(warning: CapacityWarning, origin: Origin) -> Messag
         Section("How full the NAS is", (Table(rows), *((Bars(bars),) if bars else ()))),
         Section("What is safe", (Words(_SAFE),)),
         Section("What to type", (Commands(_commands(warning, origin)),)),
+    )
+
+
+def unmeasured_message(why: str, *, since: datetime, origin: Origin) -> Message:
+    """The mail about a NAS of which nobody could tell for some time how full it is, or what may leave it.
+
+    Args:
+        why: What happened when it was tried; it names the place.
+        since: When it first could not be told.
+        origin: Where.
+    """
+    what = "See that the NAS and S3 answer, and that this program may read all of its folder there, the trash included."
+    look = Command("To see whether room can be made again", origin.command("fusion cleanup run --dry-run"))
+    return origin.letter(
+        "the NAS cannot be measured",
+        Section("What happened", (Words(f"It cannot be measured since {origin.shown(since)}: {why}"),)),
+        Section("What is safe", (Words(f"Nothing is evicted meanwhile, so that the NAS may fill. {_SAFE}"),)),
+        Section("What to do", (Words(what), Commands((look,)))),
     )
 
 

@@ -166,6 +166,17 @@ class Mailbox:
             return self._send_unqueued(event, message, problems)
         return self._after_queueing(mail, (), problems, self.deliver(at_once=True))
 
+    def standing(self, causes: Iterable[str]) -> frozenset[str]:
+        """Those of which people were told, however they stood, and that are not gone.
+
+        Args:
+            causes: As they were given to `post`.
+        """
+        if not (asked := tuple(causes)):
+            return frozenset()
+        on_disk, _ = self._with_queue(lambda queue: queue.standing(asked, self._clock()))
+        return self._memory.standing(asked) | (on_disk or frozenset())
+
     def settle(self, causes: Iterable[str]) -> None:
         """The causes are gone: when one comes back, it is mailed again."""
         gone = tuple(causes)

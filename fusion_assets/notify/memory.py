@@ -26,6 +26,10 @@ class Memory:
         """They were mailed."""
         self._told.update({cause: (fingerprint, now) for cause, fingerprint in causes.items()})
 
+    def standing(self, causes: Iterable[str]) -> frozenset[str]:
+        """Those that were mailed and are not gone."""
+        return frozenset(cause for cause in causes if cause in self._told)
+
     def forget(self, causes: Iterable[str]) -> None:
         """They are gone."""
         for cause in causes:

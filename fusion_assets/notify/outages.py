@@ -37,15 +37,17 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class LeftLock:
-    """A lock whose owner is gone.
+    """A lock that nobody may ever leave.
 
     Attributes:
         study: The study's name at the source.
         says: Whose it is, since when, and what is known of its owner.
+        is_gone: Whether a crash left it; else its owner may be at work still, though for long.
     """
 
     study: str
     says: str
+    is_gone: bool = True
 
 
 def unseen_lab_message(why: str, *, since: datetime, origin: Origin) -> Message:
@@ -90,7 +92,7 @@ def silence_message(stopped: Sequence[Stopped], origin: Origin) -> Message:
 
 
 def left_locks_message(locks: Sequence[LeftLock], origin: Origin) -> Message:
-    """The mail about locks that a crash left behind.
+    """The mail about locks that a crash left behind, or whose owners hang or cannot be seen.
 
     Args:
         locks: At least one.
@@ -106,8 +108,9 @@ def left_locks_message(locks: Sequence[LeftLock], origin: Origin) -> Message:
         for lock in locks[:MAX_COMMANDS]
     )
     safe = "A locked study is left alone: nothing of it is copied, archived or deleted until its lock is removed."
+    owners = "by what no longer runs" if all(lock.is_gone for lock in locks) else "for long"
     return origin.letter(
-        f"{counted(count, 'study is', 'studies are')} locked by what no longer runs",
+        f"{counted(count, 'study is', 'studies are')} locked {owners}",
         Section("What is locked", (Table(rows, "fusion plan"),)),
         Section("What is safe", (Words(safe),)),
         Section("What to type", (Commands(commands),)),

@@ -122,6 +122,13 @@ class Queue:
         with self._change(now) as database:
             return insert_mail(database, event, message, now.timestamp())
 
+    def standing(self, causes: Iterable[str], now: datetime) -> frozenset[str]:
+        """Those that were told and are not gone."""
+        if not self.file.exists():
+            return frozenset()
+        with self._change(now) as database:
+            return frozenset(cause for cause in causes if read_cause(database, storable(cause)))
+
     def forget(self, causes: Iterable[str], now: datetime) -> None:
         """Make causes new again."""
         if not self.file.exists():

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from fusion_assets.partitions import partition_key, studies
+from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.idle import Memory
 from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.observe import observe_study
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
 from fusion_assets.reconcile.recap import Recap, Result, StepDone, recap_study, standing_failure

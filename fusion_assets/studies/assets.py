@@ -17,9 +17,9 @@ import dagster as dg
 from fusion_assets.config import Config
 from fusion_assets.partitions import studies
 from fusion_assets.reconcile import releasing, steps, transferring
+from fusion_assets.reconcile.deletion import GateError
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
-from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies import checks, report
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.tags import FINGERPRINT_TAG, IDLE_SINCE_TAG

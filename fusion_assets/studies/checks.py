@@ -55,7 +55,12 @@ VALIDATED_CHECKS = (
     check_spec(VALIDATED, HEALTH, "The study looks finished: complete scans, files of about one time.", blocking=False),
 )
 TRANSFER_CHECKS = (
-    check_spec(TRUENAS_COPY, READ_BACK, "Every file read back from the NAS has the source's SHA-256.", blocking=True),
+    check_spec(
+        TRUENAS_COPY,
+        READ_BACK,
+        "Every file was read back from the NAS and has the source's SHA-256.",
+        blocking=True,
+    ),
     check_spec(S3_ARCHIVE, S3_COMPLETE, "Every object is in S3 with the right size and SHA-256.", blocking=True),
 )
 LEDGER_CHECKS = (

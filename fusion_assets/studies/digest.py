@@ -21,6 +21,7 @@ from fusion_assets.manifest.record import Record
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.origin import here
+from fusion_assets.notify.posted import Fate
 from fusion_assets.reconcile.lab import Lab, check_truenas
 from fusion_assets.reconcile.scrub import provable
 from fusion_assets.studies.lab_resource import LabSource
@@ -56,6 +57,8 @@ def build_digest_job(config: Config) -> dg.JobDefinition:
         occasion = context.run.tags.get(SCHEDULED_EXECUTION_TIME_TAG, context.run_id)
         causes = {f"digest:{occasion}": ""}
         posted = mailbox.post(Event.DIGEST, causes, lambda _: digest_message(digest, here(config, now)))
+        if posted.fate is Fate.LOST:
+            raise dg.Failure(str(posted))
         context.log.info(str(posted))
 
     @dg.job(name="weekly_digest_job", executor_def=dg.in_process_executor, description="The weekly mail.")
@@ -80,7 +83,7 @@ def gather(lab: Lab, instance: dg.DagsterInstance, mailbox: Mailbox, now: dateti
     view, space, since = lab.ledger.read(), lab.truenas.space(), now - _SPAN
     records = tuple(view.records.values())
     archived = [record for record in records if _within(record.completed_at, since)]
-    released = [record for record in records if _within(record.source_deleted_at, since)]
+    released = [record for record in records if _within(record.released_at, since)]
     evicted = [record for record in records if (found := told(record)) and found.at >= since]
     backups = provable(records)
     return Digest(

@@ -29,10 +29,11 @@ _GONE = re.compile(
 
 
 # With its unit: 383.5 KiB that are missing now are 1.4 MiB an hour later, of the same full NAS.
-_NUMBERS = re.compile(r"\d[\d.,]*(?: (?:bytes|[KMGTP]iB)\b)?")
+# And an age as a whole: of "8 h 0 min ago" comes "1 d 8 h ago".
+_NUMBERS = re.compile(r"\d+ (?:d|h|min|s)\b(?: \d+ (?:h|min)\b)?(?= ago)|\d[\d.,]*(?: (?:bytes|[KMGTP]iB)\b)?")
 # Columns that name a thing, in which numbers tell one from another.
-_STUDY = "study"
-_NAMES = frozenset({_STUDY, "path", "rule", "state", "line"})
+_STUDY, _STATE = "study", "state"
+_NAMES = frozenset({_STUDY, "path", "rule", _STATE, "line"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,13 @@ class Finding:
         study: The study's name at the source, where a check of many studies names it; else empty.
         found: In a sentence.
         standing: The same for as long as nothing changed; SHA-256 in hex, for it may be of a hundred thousand files.
+        state: How the study stands, where the check says so; else empty.
     """
 
     study: str
     found: str
     standing: str
+    state: str = ""
 
 
 def findings(evaluation: dg.AssetCheckEvaluation) -> list[Finding]:
@@ -116,7 +119,7 @@ def findings(evaluation: dg.AssetCheckEvaluation) -> list[Finding]:
 
 def _finding(study: str, rows: Sequence[Mapping[str, object]]) -> Finding:
     others = [{name: cell for name, cell in row.items() if name != _STUDY} for row in rows]
-    return Finding(study, _first_rows(others), _standing("", rows))
+    return Finding(study, _first_rows(others), _standing("", rows), str(rows[0].get(_STATE, "")))
 
 
 def what_was_found(evaluation: dg.AssetCheckEvaluation) -> str:

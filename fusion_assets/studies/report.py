@@ -13,10 +13,10 @@ from typing import Any
 
 import dagster as dg
 
+from fusion_assets.manifest.extra_fields import SIDECAR_FIELD
+from fusion_assets.reconcile.deletion import GateError, Released
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.proven import SIDECAR_FIELD
-from fusion_assets.reconcile.release import GateError, Released
 from fusion_assets.reconcile.steps import Recorded, Validation
 from fusion_assets.reconcile.transferring import Transferred
 from fusion_assets.standard.table import RULES
@@ -93,7 +93,7 @@ def transfer_results(lab: Lab, run_name: str, done: Transferred) -> Iterator[Any
                     TRUENAS_COPY,
                     READ_BACK,
                     passed=True,
-                    metadata={"files": done.copy.files, "how": done.copy.read_back_claim},
+                    metadata={"files": done.copy.files, "how": done.copy.read_back},
                 )
             ],
         )
@@ -153,7 +153,7 @@ def _copy_metadata(lab: Lab, run_name: str, copy: CopyOutcome) -> dict[str, Any]
         "MB/s": round(copy.mb_per_second, 1),
         "seconds": round(copy.seconds, 3),
         "stages": table([{"stage": s, "seconds": round(t, 3)} for s, t in copy.stage_seconds.items()]),
-        "read back": copy.read_back_claim,
+        "read back": copy.read_back,
         "not copied": table([{"path": path, "kind": kind} for path, kind in copy.skipped]),
         "unknown on the NAS": table([{"path": path} for path in copy.extra]),
         "copy": dg.MetadataValue.path(lab.truenas.location(lab.config.backup_name(run_name))),

@@ -14,6 +14,7 @@ import dagster as dg
 
 from fusion_assets.config import Config
 from fusion_assets.reconcile.inventory import Astray, find_astray
+from fusion_assets.reconcile.lab import check_truenas
 from fusion_assets.reconcile.memory import load_memory, save_memory
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Verdict, plan_studies
@@ -27,6 +28,9 @@ SCRUB = "scrub"
 INVENTORY = "inventory"
 COPIES_INTACT = "copies_intact"
 AS_DECLARED = "every_study_as_declared"
+LAB_UNSEEN = "the lab cannot be looked at"
+"""With this begins why the inventory failed, where that is so; the sensor of idle studies says so, too."""
+
 GROUP = "upkeep"
 
 # Names in the metadata that the digest reads.
@@ -71,12 +75,17 @@ def build_scrub_asset(config: Config) -> dg.AssetsDefinition:
         description="The copies that were proven longest ago are proven again, a share of them each week.",
     )
     def scrub_copies(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
-        here = lab.open(config)
+        try:
+            here = lab.open(config)
+            check_truenas(here)  # where the ledger is not, there would be nothing to prove
+        except ResourceError as error:
+            raise dg.Failure(described(error)) from error
         waiting = provable(here.ledger.read().records.values())
         began = time.monotonic()
         share = scrub_share(
             here,
             waiting,
+            folder=state_folder(config),
             cycle_weeks=config.scrub.cycle_weeks,
             max_bytes=config.scrub.max_bytes,
             log=context.log.info,
@@ -96,6 +105,7 @@ def _intact(share: Share) -> dg.AssetCheckResult:
         for problem in one.problems
     ]
     rows += [{"study": study, "path": "", "problem": why} for study, why in share.unread.items()]
+    rows += [{"study": "", "path": "", "problem": share.cut_short}] if share.cut_short else []
     return dg.AssetCheckResult(
         asset_key=SCRUB, check_name=COPIES_INTACT, passed=not rows, metadata={"problems": table(rows)}
     )
@@ -146,7 +156,7 @@ def build_inventory_asset(
         try:
             observed = observe_lab(lab.open(config), load_memory(folder), now=now)
         except ResourceError as error:
-            raise dg.Failure(described(error)) from error
+            raise dg.Failure(f"{LAB_UNSEEN}: {described(error)}") from error
         save_memory(folder, observed.memory)
         desired, days = Desired(config.backup.delete_source), config.backup.idle_days
         plans = plan_studies(desired, observed.studies)

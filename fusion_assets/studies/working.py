@@ -13,10 +13,10 @@ import dagster as dg
 from fusion_assets.config import Config
 from fusion_assets.hooks import HookError
 from fusion_assets.partitions import run_name_of
+from fusion_assets.reconcile.deletion import GateError
 from fusion_assets.reconcile.errors import PERMANENT_ERRORS, InvalidStudyError
+from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.locking import locked
-from fusion_assets.reconcile.release import GateError
 from fusion_assets.studies.lab_resource import LabSource
 from fusion_assets.studies.tags import FOR_ROOM, HOPELESS, RETRY_TAG
 from fusion_assets.transfer.sidecar import SidecarError

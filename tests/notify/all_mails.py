@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fusion_assets.config import Event
 from fusion_assets.notify.backup import BackupFailure, FailedStudy, backup_failure_message
-from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_message
+from fusion_assets.notify.capacity import CapacityWarning, capacity_warning_message, unmeasured_message
 from fusion_assets.notify.checks import FailedCheck, check_failed_message
 from fusion_assets.notify.cleanup import CleanupFailure, cleanup_failure_message
 from fusion_assets.notify.digest import Digest, Moved, Unverified, digest_message
@@ -90,6 +90,7 @@ def all_mails(of: Callable[[str], str] = _same) -> dict[str, Message]:
             ),
             origin,
         ),
+        "unmeasured": unmeasured_message(of("access denied"), since=AT, origin=origin),
         "digest": digest_message(
             Digest(
                 AT - timedelta(days=7),

@@ -82,6 +82,15 @@ def test_a_cause_that_went_away_and_came_back_is_mailed_again(tmp_path: Path, in
     assert lab.post("lock:s1", "lock:s_1", "sensor:idle").new == ("lock:s_1",)
 
 
+def test_a_cause_stands_from_when_it_was_told_until_it_is_gone(tmp_path: Path, inbox: Inbox) -> None:
+    lab = MailLab(tmp_path, inbox.port)
+    assert lab.mailbox.standing(["lock:s1"]) == frozenset()
+    lab.post("lock:s1")
+    assert lab.mailbox.standing(["lock:s1", "lock:s2"]) == {"lock:s1"}
+    lab.mailbox.settle(["lock:s1"])
+    assert lab.mailbox.standing(["lock:s1"]) == frozenset()
+
+
 def test_an_error_that_goes_on_is_mailed_again_after_its_days(tmp_path: Path, inbox: Inbox) -> None:
     lab = MailLab(tmp_path, inbox.port)
     month = timedelta(days=30)
@@ -537,6 +546,7 @@ def test_without_a_usable_folder_a_process_still_mails_each_cause_once(tmp_path:
     for _ in range(100):
         mailbox.post(Event.CHECK_FAILED, {"check:a": "1"}, say)
     assert subjects(inbox) == ["check:a"]
+    assert mailbox.standing(["check:a", "check:b"]) == {"check:a"}
     mailbox.settle_others("check:", ())
     assert mailbox.post(Event.CHECK_FAILED, {"check:a": "1"}, say).fate is Fate.SENT
 

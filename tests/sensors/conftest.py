@@ -34,3 +34,12 @@ def daemon(lab: SmallLab) -> Iterator[Daemon]:
     home.mkdir()
     with dg.instance_for_test(temp_dir=str(home)) as instance:
         yield Daemon(lab.config, instance)
+
+
+@pytest.fixture
+def watched(lab: SmallLab, daemon: Daemon) -> Daemon:
+    """A daemon whose alerts have begun, and mail at once: what ended before is old news."""
+    with lab.config.open("a") as file:
+        file.write("cooldown_minutes = {backup_failure = 0, check_failed = 0}\n")
+    daemon.tick("alerts")
+    return daemon

@@ -88,7 +88,7 @@ class Daemon:
         if self.only_begin:
             self._begin(requests, job)
         runs = [self._run(request, job) for request in requests] if self.run_requested and not self.only_begin else []
-        self.cursors[sensor] = data.cursor
+        self.cursors[sensor] = data.cursor or self.cursors.get(sensor)  # Dagster ignores an empty one
         return Tick([request.partition_key or "" for request in requests], runs, data.skip_message or "")
 
     def restart(self) -> None:
@@ -127,6 +127,10 @@ class Daemon:
             dg.RunRequest(partition_key=partition_key(study), asset_selection=selection, tags=tags), "archive_study"
         )
 
+    def run_job(self, job: str) -> dg.ExecuteInProcessResult:
+        """Run a job of no study, as a schedule does."""
+        return self._run(dg.RunRequest(), job)
+
     def _run(self, request: dg.RunRequest, job: str) -> dg.ExecuteInProcessResult:
         if self.before_run:
             self.before_run()
@@ -142,10 +146,13 @@ class Daemon:
 
 
 def instigator(
-    name: str, data: SensorInstigatorData, status: InstigatorStatus = InstigatorStatus.RUNNING
+    name: str,
+    data: SensorInstigatorData,
+    status: InstigatorStatus = InstigatorStatus.RUNNING,
+    location_name: str = "fusion",
 ) -> InstigatorState:
     """What Dagster knows of a sensor."""
-    location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name="fusion")
+    location = GrpcServerCodeLocationOrigin(host="localhost", port=4000, location_name=location_name)
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "fusion"), name)
     return InstigatorState(origin, InstigatorType.SENSOR, status, data)
 

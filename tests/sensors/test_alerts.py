@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import dagster as dg
 import pytest
@@ -18,29 +18,20 @@ from dagster._utils.error import SerializableErrorInfo
 from fusion_assets.config import Event, load_config
 from fusion_assets.heartbeat import heartbeat_file, read_heartbeat
 from fusion_assets.notify.posted import Waiting
-from fusion_assets.notify.queue import Queue
+from fusion_assets.notify.queue import Queue, UnusableError
 from fusion_assets.partitions import partition_key
 from fusion_assets.state import state_folder
 from fusion_assets.studies.checks import table
 from fusion_assets.studies.tags import BY_COMMAND, STARTED_BY_TAG, STATE_TAG
 from sensors.alert_mail import tell_of_silence
-from sensors.ended_runs import RunCursor, read_ended_runs
+from sensors.ended_runs import read_ended_runs, run_cursor_from_text
 from sensors.silence import find_silent
-from tests.real.small_lab import STUDY, SmallLab
+from tests.real.small_lab import STUDY
 from tests.sensors.daemon import Daemon, instigator
 
 pytestmark = pytest.mark.real
 
 OTHER = "20260106_WW_HCC_run2"
-
-
-@pytest.fixture
-def watched(lab: SmallLab, daemon: Daemon) -> Daemon:
-    """A daemon whose alerts have begun: what ended before is old news."""
-    with lab.config.open("a") as file:
-        file.write("cooldown_minutes = {backup_failure = 0, check_failed = 0}\n")
-    daemon.tick("alerts")
-    return daemon
 
 
 def subjects(daemon: Daemon) -> list[str]:
@@ -71,9 +62,7 @@ def test_a_study_that_fails_for_another_reason_is_mailed_again(lab, watched) -> 
 
 def test_a_nas_that_is_full_is_one_cause_however_many_bytes_are_missing(lab, watched) -> None:
     """Sizes change at each try, and with them their units, back and forth."""
-    missing = (
-        "/mnt/nas has {} free; 1.5 MiB are to be copied and 64.0 MiB must stay free: {} are missing. Run a cleanup"
-    )
+    missing = "/mnt/nas has {} free; 1.5 MiB are to be copied and 64.0 MiB must stay free: {} are missing"
     for free, lacking in (("1.2 MiB", "383.5 KiB"), ("129.0 KiB", "1.4 MiB"), ("12 bytes", "1.5 MiB")):
         end_from_outside(watched, missing.format(free, lacking))
         watched.tick("alerts")
@@ -139,6 +128,16 @@ def test_a_run_whose_process_was_killed_is_no_failure_of_its_study_when_a_sensor
     assert len(subjects(watched)) == 1, "nobody starts again what a person started"
 
 
+def test_a_study_that_fails_on_a_server_and_is_killed_in_between_is_mailed_once(lab, watched) -> None:
+    """A host that is upgraded during an outage of S3."""
+    killed = "[DagsterApiServer] Run execution process for 2f1c was terminated by signal 9 (SIGKILL)."
+    away = "cannot reach s3://lab: Connection refused"
+    for why in (away, away, killed, away, killed, away):
+        end_from_outside(watched, why, {STATE_TAG: "0123456789abcdef"})
+        watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
 def test_a_run_that_is_killed_at_every_try_is_mailed_at_the_third_and_once(lab, watched) -> None:
     """Out of memory, say: its sensor starts it again for ever."""
     killed = "[DagsterApiServer] Run execution process for 2f1c was terminated by signal 9 (SIGKILL)."
@@ -171,27 +170,69 @@ def test_a_warning_is_for_the_ui_and_wakes_nobody(lab, watched) -> None:
     assert subjects(watched) == []
 
 
-def test_a_daemon_that_was_down_for_a_day_tells_of_what_failed_before_it_stopped(lab, watched) -> None:
-    lab.write("notes.txt", b"not allowed here")
-    cursor = json.loads(watched.cursors["alerts"])
-    cursor["until"] = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-    watched.cursors["alerts"] = json.dumps(cursor)
-    watched.run(STUDY, "validated")
-    watched.tick("alerts")
-    assert len(subjects(watched)) == 1
-
-
-def test_a_run_that_is_tagged_long_after_its_end_is_no_news(lab, watched) -> None:
+def test_a_run_that_is_tagged_after_its_end_is_no_news(lab, watched) -> None:
     lab.write("notes.txt", b"not allowed here")
     run_id = watched.run(STUDY, "validated").run_id
     watched.tick("alerts")
     watched.mailbox.settle([f"run:{STUDY}"])
-    cursor = json.loads(watched.cursors["alerts"])
-    watched.cursors["alerts"] = json.dumps({"until": later(cursor["until"], minutes=30), "told": []})
     watched.instance.add_run_tags(run_id, {"note": "seen"})
-    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=31)):
-        watched.tick("alerts")
+    watched.tick("alerts")
     assert len(subjects(watched)) == 1
+
+
+def test_a_clock_that_is_behind_for_one_tick_tells_no_failure_of_the_past_again(lab, watched, monkeypatch) -> None:
+    """A host without a battery boots, and asks for the time a minute later."""
+    monkeypatch.setattr("sensors.ended_runs._AT_A_TIME", 1)
+    start = datetime.now(UTC)
+    stray = lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    stray.unlink()
+    watched.run(STUDY, "validated")
+    watched.tick("alerts")
+    for hours, ticks in ((1, 1), (-90 * 24, 1), (2, 5)):
+        with time_machine.travel(start + timedelta(hours=hours), tick=True):
+            watched.restart()
+            fail_job(watched, "scrub_copies", "which fails at any time")
+            for _ in range(ticks):
+                watched.tick("alerts")
+    assert [subject.partition("] ")[2].partition(" on ")[0] for subject in subjects(watched)] == [
+        "backup: 1 study failed",
+        "the weekly scrub failed",
+    ]
+
+
+def test_a_failed_run_that_bears_the_number_of_a_deleted_one_is_mailed(lab, watched) -> None:
+    """SQLite gives the number of the newest run again once that is deleted."""
+    run = dg.DagsterRun("probe", status=dg.DagsterRunStatus.STARTED)
+    watched.instance.add_run(run)
+    watched.tick("alerts")
+    watched.instance.delete_run(run.run_id)
+    watched.tick("alerts")
+    end_from_outside(watched, "Exceeded maximum runtime of 86400 seconds.")
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
+def test_a_run_that_began_and_failed_between_two_ticks_is_mailed_whatever_was_deleted_meanwhile(lab, watched) -> None:
+    for number in range(30):
+        run = dg.DagsterRun(f"probe{number}", status=dg.DagsterRunStatus.SUCCESS)
+        watched.instance.add_run(run)
+        if number % 9 == 0:
+            watched.tick("alerts")
+    watched.tick("alerts")
+    for told, deleted in ((1, 1), (2, 3), (3, 0), (4, 12)):
+        for record in watched.instance.get_run_records(limit=deleted) if deleted else ():
+            watched.instance.delete_run(record.dagster_run.run_id)
+        fail_job(watched, f"probe{told}", f"it is failure {told}")
+        watched.tick("alerts")
+        assert len(subjects(watched)) == told
+    for record in watched.instance.get_run_records():
+        watched.instance.delete_run(record.dagster_run.run_id)
+    watched.tick("alerts")
+    fail_job(watched, "scrub_copies", "the history was reset")
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 5
 
 
 def test_a_clock_that_was_ahead_for_a_while_silences_no_later_failure(lab, watched) -> None:
@@ -216,10 +257,9 @@ def test_more_runs_at_one_moment_than_a_look_reads_keep_no_later_failure_from_be
         watched.instance.add_run(run)
         watched.instance.report_run_canceled(run)
     end_from_outside(watched, "Exceeded maximum runtime of 86400 seconds.")
-    now = datetime.now(UTC)
-    cursor, read = RunCursor(now - timedelta(seconds=5)), []
+    cursor, read = run_cursor_from_text(watched.cursors["alerts"]), []
     for _ in range(4):
-        runs, cursor = read_ended_runs(watched.instance, cursor, now)
+        runs, cursor = read_ended_runs(watched.instance, cursor)
         read += [run.run_id for run in runs]
     assert len(read) == len(set(read)) == 9
     assert runs == []
@@ -233,6 +273,24 @@ def test_a_tick_that_is_killed_after_its_mails_were_queued_tells_no_failure_twic
     watched.tick("alerts")
     watched.cursors["alerts"] = before  # what Dagster keeps of a tick that did not end
     watched.tick("alerts")
+    assert len(subjects(watched)) == 1
+
+
+def test_a_failure_that_could_be_neither_queued_nor_sent_is_mailed_when_that_is_possible_again(
+    lab, watched, monkeypatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise UnusableError("database or disk is full")  # and the mail server is away
+
+    lab.write("notes.txt", b"not allowed here")
+    watched.run(STUDY, "validated")
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "_change", full)
+        for _ in range(2):
+            watched.tick("alerts")
+    assert subjects(watched) == []
+    for _ in range(3):
+        watched.tick("alerts")
     assert len(subjects(watched)) == 1
 
 
@@ -444,7 +502,3 @@ def report_check(
         return dg.MaterializeResult(check_results=[found])
 
     assert dg.materialize([probe], instance=daemon.instance).success
-
-
-def later(iso: str, **by: float) -> str:
-    return (datetime.fromisoformat(iso) + timedelta(**by)).isoformat()

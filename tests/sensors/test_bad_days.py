@@ -1,7 +1,10 @@
-"""What would take the real daemon hours or days: clocks that jump, S3 away for an hour, and 500 studies at once."""
+"""What would take the real daemon hours or days: clocks that jump, S3 away for an hour, 500 studies at once, and what
+is still so the next morning."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,9 +12,11 @@ from pathlib import Path
 import pytest
 import time_machine
 
+from fusion_assets.studies.upkeep import inventory_job
+from resources.process import this_host
 from sensors.idle_studies import RUNS_A_TICK
 from tests.real.s3 import S3Server, moto_server
-from tests.real.small_lab import STUDY, SmallLab, assert_completed, make_lab
+from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_completed, make_lab
 from tests.sensors.daemon import Daemon, Tick, until_quiet
 
 __all__ = ["moto_server"]
@@ -109,3 +114,68 @@ def test_five_hundred_studies_that_become_idle_at_once_are_started_once_each_a_f
         asked += requested
     assert asked == [STUDY, *names], "each once, the oldest first"
     assert daemon.instance.get_runs_count() == MANY + 1
+
+
+def mails_of_days(daemon: Daemon, days: int) -> list[int]:
+    """How many mails there are after each day: a tick of the sensor that looks for work, and an inventory."""
+    start, mails = datetime.now(UTC), []
+    for day in range(days):
+        with time_machine.travel(start + timedelta(days=day, hours=8)):
+            daemon.tick("idle_studies")
+            assert daemon.run_job(inventory_job.name).success
+            daemon.tick("alerts")
+            mails.append(len(daemon.mailbox.waiting()))
+    return mails
+
+
+def leave_lock(lab: SmallLab, study: str) -> None:
+    """As a run does whose process is killed."""
+    left = {"hostname": this_host(), "pid": 999_999_999, "started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    (lab.source / study / LOCK).write_text(json.dumps({**left, "run_name": study}))
+
+
+def test_a_lock_that_a_crash_left_is_not_mailed_by_the_inventory_again(lab, watched) -> None:
+    leave_lock(lab, STUDY)
+    assert mails_of_days(watched, 3) == [1, 1, 1]
+
+
+def test_a_study_whose_run_failed_is_not_mailed_by_the_inventory_again(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    assert mails_of_days(watched, 3) == [1, 1, 1]
+
+
+def test_a_nas_that_is_away_at_the_hour_of_the_inventory_is_one_mail(lab, watched) -> None:
+    away = lab.nas.rename(lab.folder / "away")
+    start = datetime.now(UTC)
+    for minutes in (30, 120, 240):
+        with time_machine.travel(start + timedelta(minutes=minutes)):
+            watched.tick("idle_studies")
+            assert not watched.run_job(inventory_job.name).success
+            watched.tick("alerts")
+    (mail,) = watched.mailbox.waiting()
+    assert "the lab cannot be looked at" in mail.subject
+    away.rename(lab.nas)
+
+
+def test_a_study_that_was_put_right_into_another_trouble_is_mailed_again_by_the_inventory(lab, watched) -> None:
+    """Its names are good by now, but a file bears a date to come: no run begins, and none will."""
+    stray = lab.write("notes.txt", b"not allowed here")
+    assert mails_of_days(watched, 1) == [1]
+    stray.unlink()
+    (design,) = lab.study.glob("*.xpd")
+    to_come = (datetime.now(UTC) + timedelta(days=900)).timestamp()
+    os.utime(design, (to_come, to_come))
+    lab.config.write_text(lab.config.read_text().replace("idle_days = 0", "idle_days = 1"))
+    assert mails_of_days(watched, 4)[-1] == 2
+
+
+def test_the_inventory_mails_what_nobody_was_told_of_beside_what_they_were(lab, watched) -> None:
+    lab.write("notes.txt", b"not allowed here")
+    assert mails_of_days(watched, 1) == [1]
+    lab.add_study(OTHER)
+    leave_lock(lab, OTHER)
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=1)):
+        assert watched.run_job(inventory_job.name).success
+        watched.tick("alerts")
+    (_, mail) = watched.mailbox.waiting()
+    assert OTHER in mail.subject

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,7 +21,7 @@ from fusion_assets.state import state_folder
 from fusion_assets.studies.tags import STATE_TAG
 from fusion_assets.transfer.options import TransferOptions
 from resources.local import LocalStorage
-from resources.process import this_host
+from resources.process import this_host, this_process
 from resources.storage import Space
 from sensors.idle_cursor import IdleCursor, cursor_from_text
 from sensors.idle_mail import tell_of_stuck
@@ -115,9 +117,13 @@ def test_a_share_that_is_not_mounted_is_no_empty_lab_and_mailed_once_after_an_ho
     assert subjects(daemon) == [], "a host that is switched off for a while is nothing to mail about"
     cursor = cursor_from_text(daemon.cursors["idle_studies"])
     assert cursor.blind_since is not None
-    daemon.cursors["idle_studies"] = IdleCursor(
-        cursor.memory, cursor.after, cursor.blind_since - timedelta(hours=2)
-    ).to_text()
+    ahead = replace(cursor, blind_since=cursor.blind_since + timedelta(days=400))
+    daemon.cursors["idle_studies"] = ahead.to_text()
+    tick(daemon)
+    since = cursor_from_text(daemon.cursors["idle_studies"]).blind_since
+    assert since is not None
+    assert since < datetime.now(UTC), "the clock was ahead, and nobody would be told for as long"
+    daemon.cursors["idle_studies"] = replace(cursor, blind_since=since - timedelta(hours=2)).to_text()
     tick(daemon)
     tick(daemon)
     assert len(subjects(daemon)) == 1
@@ -141,6 +147,41 @@ def test_a_lock_that_a_crash_left_is_mailed_once_also_while_its_study_settles(la
     tick(daemon)
     lab.config.write_text(lab.config.read_text().replace("settle_minutes = 30", "settle_minutes = 0"))
     tick(daemon)
+    assert len(subjects(daemon)) == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "limit", "subject"),
+    [
+        ({"hostname": "fusion-pc", "pid": 17}, timedelta(hours=25), "1 study is locked for long"),
+        (
+            {"hostname": this_host(), "pid": os.getpid(), "process": this_process()},
+            timedelta(hours=25),
+            "1 study is locked for long",
+        ),
+        ({}, timedelta(minutes=1), "1 study is locked by what no longer runs"),
+    ],
+    ids=["an unseen host", "a process that hangs", "a damaged file"],
+)
+def test_a_lock_that_nobody_may_ever_leave_is_mailed_once_while_its_study_still_changes(
+    lab, daemon, owner, limit, subject
+) -> None:
+    def lock(age: timedelta) -> None:
+        taken = datetime.now(UTC) - age
+        left = {**owner, "started_at": taken.isoformat(), "run_name": STUDY}
+        (lab.study / LOCK).write_text(json.dumps(left) if owner else "")
+        os.utime(lab.study / LOCK, (taken.timestamp(), taken.timestamp()))
+
+    lock(limit - timedelta(seconds=30))
+    tick(daemon)
+    assert subjects(daemon) == []
+    lock(-400 * timedelta(days=1))
+    tick(daemon)
+    assert [subject in found for found in subjects(daemon)] == [True], "the clock was ahead when it was taken"
+    for number in range(2):
+        lab.write(lab.path_of("focus003.bin"), b"the instrument still writes"[number:])
+        lock(limit + timedelta(days=number))
+        assert tick(daemon).requested == []
     assert len(subjects(daemon)) == 1
 
 
@@ -207,6 +248,13 @@ def test_what_is_held_back_is_explained_and_what_is_started_is_no_longer(lab, da
     assert load_decisions(folder) == {}
 
 
+def test_a_decision_that_cannot_be_written_down_keeps_no_study_from_being_archived(lab, daemon, caplog) -> None:
+    (state_folder(load_config(lab.config)) / "decisions.json").mkdir()
+    daemon.run_requested = False
+    assert tick(daemon).requested == [STUDY]
+    assert "cannot be written down" in caplog.text
+
+
 def test_a_full_nas_is_waited_for_without_a_run_and_who_fails_on_one_all_the_same_waits_for_room_too(
     lab, daemon, monkeypatch
 ) -> None:
@@ -229,6 +277,20 @@ def test_a_full_nas_is_waited_for_without_a_run_and_who_fails_on_one_all_the_sam
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=6)):
         until_quiet(lambda: tick(daemon))
     assert not lab.study.exists()
+
+
+def test_no_younger_study_takes_the_room_of_the_oldest_where_a_look_takes_several_ticks(
+    lab, daemon, monkeypatch
+) -> None:
+    lab.write(f"{STUDY}/Scan1/.temp/big.bin", b"x" * 3_000_000)
+    for day in range(6, 10):
+        lab.add_study(f"202601{day:02}_WW_HCC_run{day}")
+    monkeypatch.setattr(LocalStorage, "space", lambda _: Space(100 * RESERVE, RESERVE + 3_000_000))
+    monkeypatch.setattr("sensors.idle_studies.LOOK_SECONDS", 0.0)  # four studies at a tick
+    daemon.run_requested = False
+    first = tick(daemon)
+    assert cursor_from_text(daemon.cursors["idle_studies"]).after, "not all were looked at"
+    assert (first.requested, tick(daemon).requested) == ([], [])
 
 
 def test_a_directory_with_an_odd_name_gets_a_partition_that_dagster_can_keep(lab, daemon) -> None:

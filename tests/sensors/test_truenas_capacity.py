@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from definitions import build_defs
 from fusion_assets.config import load_config
 from fusion_assets.eviction.history import read_samples
+from resources.errors import AccessDeniedError
 from resources.local import LocalStorage
-from resources.process import this_host
+from resources.process import this_host, this_process
 from resources.storage import Space
+from tests.eviction.store_lab import carry_out
 from tests.manifest.records import record
 from tests.real.small_lab import STUDY, SmallLab
 from tests.sensors.daemon import Daemon, Tick, until_quiet
@@ -31,7 +34,9 @@ def full(lab: SmallLab, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daem
     """Three released studies on a NAS of ten megabytes, of which what they take is all that is taken."""
     lab.add_study(OTHER)
     lab.add_study(THIRD)
-    until_quiet(lambda: daemon.tick("idle_studies"))
+    with lab.opened() as opened:
+        for study in (STUDY, OTHER, THIRD):
+            carry_out(opened, study)
     monkeypatch.setattr(LocalStorage, "space", lambda storage: Space(SIZE, SIZE - taken(Path(storage.root))))
     return daemon
 
@@ -40,9 +45,9 @@ def taken(nas: Path) -> int:
     return sum(file.stat().st_size for file in nas.rglob("*") if file.is_file() and "_manifest" not in file.parts)
 
 
-def want_free(lab: SmallLab, percent: float) -> None:
+def want_free(lab: SmallLab, percent: float, *, max_store_pct: int = 50) -> None:
     with lab.config.open("a") as file:
-        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\nmax_store_pct = 50\n")
+        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\nmax_store_pct = {max_store_pct}\n")
 
 
 def copies(lab: SmallLab) -> list[str]:
@@ -97,15 +102,19 @@ def test_an_altered_archive_keeps_its_copy_and_the_next_one_goes_and_a_person_he
     assert "cleanup" in subject, "its failed gate and its failed run are one cause"
 
 
-def test_snapshots_that_hold_the_space_stop_everything_after_one_study_with_one_mail(lab, full, monkeypatch) -> None:
-    """Deleting until space is free would delete every backup."""
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_snapshots_that_hold_the_space_stop_everything_after_one_study_with_one_mail(
+    lab, full, monkeypatch, at_once: int
+) -> None:
+    """Deleting until space is free would delete every backup; what was asked for beside the first is kept, unsaid."""
     monkeypatch.setattr("fusion_assets.eviction.evict.PAUSES", (0.0,))
     held = SIZE - taken(lab.nas)
     monkeypatch.setattr(LocalStorage, "space", lambda _: Space(SIZE, held))
-    want_free(lab, 99)
+    want_free(lab, 99, max_store_pct=50 * at_once - 5 * (at_once - 1))
     full.tick("alerts")
-    for _ in range(4):
-        full.tick("truenas_capacity")
+    for number in range(4):
+        tick = full.tick("truenas_capacity")
+        assert len(tick.requested) == (at_once if number == 0 else 0)
         full.tick("alerts")
     assert copies(lab) == [OTHER, THIRD]
     (subject,) = subjects(full)
@@ -149,6 +158,25 @@ def test_the_lock_of_a_cleanup_whose_host_is_gone_is_mailed_once_with_its_way_ou
     assert lab.fusion("unlock", "--cleanup").returncode == 0
     assert lab.fusion("unlock", "--cleanup").returncode == 1
     assert full.tick("truenas_capacity").requested == [STUDY]
+
+
+def test_a_cleanup_that_hangs_for_a_day_is_mailed_once_with_the_process_to_end(lab, full) -> None:
+    def lock(age: timedelta) -> None:
+        owner = {"hostname": this_host(), "pid": os.getpid(), "process": this_process()}
+        taken_at = {"started_at": (datetime.now(UTC) - age).isoformat()}
+        (lab.nas / ".cleanup.lock").write_text(json.dumps({**owner, **taken_at}))
+
+    want_free(lab, 100 * (SIZE - taken(lab.nas) + 100) / SIZE)
+    lock(timedelta(hours=23))
+    full.tick("truenas_capacity")
+    assert subjects(full) == []
+    lock(timedelta(hours=25))
+    for _ in range(2):
+        assert full.tick("truenas_capacity").requested == []
+    assert [subject.partition("] ")[2] for subject in subjects(full)] == [f"no room can be made on {this_host()}"]
+    (mail, _), *_ = full.mailbox._queue.waiting(datetime.now(UTC))
+    assert f"process {os.getpid()} on {this_host()}" in mail.message.text
+    assert "if that process does not get on, end it" in mail.message.text
 
 
 def test_a_nas_filled_by_others_is_told_of_once_and_keeps_its_last_copy(lab, full, monkeypatch) -> None:
@@ -219,14 +247,39 @@ def test_evictions_that_still_run_are_not_requested_again(lab, full) -> None:
     assert "the next are chosen when they have ended" in tick.skipped
 
 
-def test_a_nas_that_is_not_mounted_is_no_full_one_and_no_empty_one(lab, full) -> None:
+def test_a_nas_that_is_not_mounted_is_no_full_one_and_no_empty_one(lab, full, monkeypatch) -> None:
     want_free(lab, 99)
     hidden = lab.nas.with_name("unmounted")
     lab.nas.rename(hidden)
     lab.nas.mkdir()
-    tick = full.tick("truenas_capacity")
-    assert tick.requested == []
-    assert "cannot be measured" in tick.skipped
+    for hours in (0, 2):
+        tick = tick_at(full, datetime.now(UTC) + timedelta(hours=hours), monkeypatch)
+        assert tick.requested == []
+        assert "cannot be measured" in tick.skipped
     assert list(lab.nas.iterdir()) == []
+    assert subjects(full) == [], "the sensor of idle studies sees that, too, and tells"
     hidden.rename(lab.nas)
     assert json.dumps(copies(lab)) == json.dumps([STUDY, OTHER, THIRD])
+
+
+def test_a_trash_that_cannot_be_read_for_an_hour_is_mailed_once_until_it_can(lab, full, monkeypatch) -> None:
+    """No other sensor looks there: without a word nothing would be evicted, and the NAS would fill."""
+    want_free(lab, 10)
+    list_real, start = LocalStorage.list, datetime.now(UTC)
+
+    def denied(storage: LocalStorage, path: str = "", *args: object) -> object:
+        if (storage.root, path) == (str(lab.nas), ".fusion-trash"):
+            raise AccessDeniedError("access denied", path=path)
+        return list_real(storage, path, *args)
+
+    mailed = []
+    for days in (0, 2):
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalStorage, "list", denied)
+            for minutes in (0, 59, 60, 24 * 60):
+                tick = tick_at(full, start + timedelta(days=days, minutes=minutes), monkeypatch)
+                assert "access denied" in tick.skipped
+                mailed.append(len(subjects(full)))
+        full.tick("truenas_capacity")
+    assert mailed == [0, 0, 1, 1, 1, 1, 2, 2]
+    assert all("the NAS cannot be measured" in subject for subject in subjects(full))

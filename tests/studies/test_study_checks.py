@@ -77,6 +77,16 @@ def test_a_study_worked_on_for_months_is_only_warned_about(face: Face) -> None:
     assert ran.metadata("validated")["warnings"] == 1
 
 
+def test_a_copy_that_was_not_read_again_is_not_said_to_have_been(face: Face) -> None:
+    def how() -> str:
+        return str(face.run("truenas_copy").checks["read_back"].metadata["how"].value)
+
+    assert how().startswith("read back")
+    assert how() == "nothing was read this time: earlier runs read all of it back"
+    face.lab.write(face.lab.path_of("focus003.bin").replace("003", "late"), b"late")
+    assert how().startswith("4 of ")
+
+
 def test_a_copy_that_lost_its_bytes_fails_the_read_back_and_its_file_is_named(face: Face) -> None:
     assert face.run("validated", "truenas_copy").success
     file = face.lab.copy / face.lab.path_of("focus003.bin")

@@ -106,7 +106,7 @@ def test_two_thousand_copies_are_observed_in_seconds_without_a_look_into_any(lab
         lines.append(json.dumps(lab.record(OLD) | {"backup_name": name, "run_name": name}))
     month.write_text(month.read_text() + "\n".join(lines) + "\n")
     with lab.opened() as opened:
-        opened.ledger.mirror(month.stem, overwrite=True)
+        opened.ledger.mirror(month.stem)
         started = time.monotonic()
         store = observe_store(opened)
     assert len([copy for copy in store.copies if not copy.kept]) == 2002

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 
 def test_a_server_that_does_not_answer_is_asked_again_and_then_named(face: Face) -> None:
     assert face.run("validated", "truenas_copy").success
-    face.lab.write(face.lab.path_of("focus003.bin"), b"one more file to copy")
+    face.lab.write(face.lab.path_of("focus003.bin"), b"what goes on being written" * 1000)
     config = face.lab.config.read_text()
     face.lab.config.write_text(config.replace(face.lab.server.url, "http://127.0.0.1:9"))
     ran = face.run(*ARCHIVE)

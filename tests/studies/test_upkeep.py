@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import dagster as dg
 import pytest
@@ -15,6 +16,7 @@ from fusion_assets.config import Event, load_config
 from fusion_assets.eviction.telling import gone
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
+from fusion_assets.notify.queue import Queue, UnusableError
 from fusion_assets.reconcile.scrub import provable, scrub_share
 from fusion_assets.studies.tags import MAILED_TAG
 from resources.local import LocalStorage
@@ -127,9 +129,19 @@ def test_a_copy_that_is_evicted_while_others_are_proven_is_not_taken_for_a_damag
         waiting = provable(records.values())
         lab.ledger.append(gone(records[STUDY], datetime.now(UTC), None))
         shutil.rmtree(archived.lab.nas / STUDY)
-        share = scrub_share(lab, waiting, cycle_weeks=1, max_bytes=None)
+        share = scrub_share(lab, waiting, folder=archived.lab.folder, cycle_weeks=1, max_bytes=None)
     assert [one.backup.run_name for one in share.done] == [OTHER]
     assert not share.unread
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty mount point"])
+def test_a_scrub_of_a_nas_that_is_not_mounted_fails_instead_of_finding_all_well(archived, left: str) -> None:
+    archived.lab.nas.rename(archived.lab.nas.with_name("away"))
+    if left == "an empty mount point":
+        archived.lab.nas.mkdir()
+    result = run(archived, "scrub_copies")
+    assert not result.success
+    assert not result.get_asset_check_evaluations()
 
 
 def test_a_nas_that_is_away_is_asked_for_one_copy_and_not_for_a_thousand(archived) -> None:
@@ -137,7 +149,7 @@ def test_a_nas_that_is_away_is_asked_for_one_copy_and_not_for_a_thousand(archive
         waiting = provable(lab.ledger.read().records.values())
         archived.lab.nas.rename(archived.lab.nas.with_name("unmounted"))
         archived.lab.nas.mkdir()
-        share = scrub_share(lab, waiting, cycle_weeks=1, max_bytes=None)
+        share = scrub_share(lab, waiting, folder=archived.lab.folder, cycle_weeks=1, max_bytes=None)
     assert not share.done
     assert list(share.unread) == [STUDY]
 
@@ -236,6 +248,23 @@ def test_the_digest_counts_what_the_week_brought_and_is_mailed_once_each_time(ar
     assert digests(archived) == ["digest: 2 studies archived, all is well"] * 2, "two daemons are no two weeks"
     assert run(archived, "weekly_digest_job").success
     assert len(digests(archived)) == 3, "a person asked for it, which takes nothing from the next week's"
+
+
+def test_a_digest_that_could_be_neither_queued_nor_sent_is_a_failed_run_of_which_a_person_is_told(
+    archived, monkeypatch
+) -> None:
+    subscribe(archived.lab, monkeypatch)
+
+    def full(*_: object) -> NoReturn:
+        raise UnusableError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Queue, "_change", full)
+        result = run(archived, "weekly_digest_job")
+    assert not result.success
+    assert "it could not be queued either" in str(result.failure_data_for_node("send_digest"))
+    assert run(archived, "weekly_digest_job").success
+    assert len(digests(archived)) == 1
 
 
 def test_a_digest_says_that_all_is_well_only_where_that_was_looked_at(archived, monkeypatch) -> None:
