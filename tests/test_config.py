@@ -39,7 +39,8 @@ def test_a_misspelt_key_is_an_error_that_names_the_nearest_known_one(section: st
 
 
 def test_a_misspelt_section_is_an_error_too() -> None:
-    assert "unknown key bakcup | hint: did you mean backup?" in error_of(bakcup={})
+    assert "unknown section [bakcup] | hint: did you mean [backup]?" in error_of(bakcup={})
+    assert "unknown key bakcup | hint: did you mean backup?" in error_of(bakcup=1)
 
 
 def test_a_misspelt_key_of_an_smb_server_is_found() -> None:
@@ -158,6 +159,35 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path) -> None:
     path.write_text("[source\nroot = 1")
     with pytest.raises(ConfigError, match=r"not valid TOML.*line 1"):
         load_config(path)
+
+
+@pytest.mark.parametrize("typed", [r"D:\Data\Fusion", r"D:\temp", r"C:\Users\lab"])
+def test_a_windows_path_in_double_quotes_is_refused_with_the_way_to_write_it(tmp_path: Path, typed: str) -> None:
+    r"""``"D:\temp"`` is TOML: a path with a tab in it, which is never mounted."""
+    path = tmp_path / "config.toml"
+    rest = "[truenas]\nroot='/n'\n[s3]\nbucket='bucket'\n"
+    path.write_text(f'[source]\nroot = "{typed}"\n{rest}')
+    with pytest.raises(ConfigError, match="hint: write Windows paths in 'single quotes'"):
+        load_config(path)
+    path.write_text(f"[source]\nroot = '{typed}'\n{rest}")
+    assert load_config(path).source.root == typed
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"smb": {"nas": "x"}}, "smb.nas: must be a section of its own"),
+        ({"backup": {"idle_days": "thirty"}}, "backup.idle_days: must be a number (got 'thirty')"),
+        ({"backup": {"max_workers": 0}}, "backup.max_workers: must be 1 or more (got 0)"),
+        ({"backup": {"delete_source": "yes"}}, "backup.delete_source: must be true or false (got 'yes')"),
+        ({"cleanup": {"free_threshold_pct": 100}}, "cleanup.free_threshold_pct: must be less than 100 (got 100)"),
+        ({"source": {"root": ""}}, "source.root: needs 1 characters or more"),
+        ({"s3": {"bucket": "bucket", "sse": "x"}}, "s3.sse: must be 'AES256', 'aws:kms' or 'aws:kms:dsse' (got 'x')"),
+        ({"hooks": {"backup": "mount.sh"}}, "hooks.backup: must be a list, in [ ] (got 'mount.sh')"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_is_told_in_words_of_the_file_and_not_of_python(section, said: str) -> None:
+    assert said in error_of(**section)
 
 
 def test_a_file_written_by_windows_notepad_is_read(tmp_path: Path) -> None:

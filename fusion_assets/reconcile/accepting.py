@@ -12,18 +12,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from fusion_assets.reconcile.copies import Proven, find_proven
-from fusion_assets.reconcile.entries import append, begin
-from fusion_assets.reconcile.errors import LedgerError
-from fusion_assets.reconcile.lab import Lab, check_truenas
-from fusion_assets.reconcile.observe import read_copy
-from fusion_assets.reconcile.proven import (
+from fusion_assets.manifest.extra_fields import (
     ACCEPTED_AT_FIELD,
     ACCEPTED_FIELD,
     ACCEPTED_OVER_FIELD,
     ACCEPTED_PATHS_FIELD,
 )
-from fusion_assets.reconcile.replaceable import is_as_archived
+from fusion_assets.reconcile.archives import is_as_archived
+from fusion_assets.reconcile.entries import append, begin
+from fusion_assets.reconcile.errors import LedgerError
+from fusion_assets.reconcile.expected import Expected, find_expected
+from fusion_assets.reconcile.lab import Lab, check_truenas
+from fusion_assets.reconcile.observe import read_copy
+from fusion_assets.reconcile.study_ledger import study_ledger
 from fusion_assets.standard.listing import Listing, read_listing
 from fusion_assets.transfer.plan import same_file
 from resources.storage import Entry
@@ -43,24 +44,25 @@ def accept_changes(lab: Lab, run_name: str, fingerprint: str) -> None:
     """
     check_truenas(lab)
     backup_name = lab.config.backup_name(run_name)
-    record, proven = lab.ledger.read().records.get(backup_name), find_proven(lab, backup_name)
-    if not proven.checksums:
+    said = study_ledger(lab, lab.ledger.read(), backup_name)
+    expected = find_expected(lab, said)
+    if not expected.checksums:
         raise LedgerError(f"nothing of {run_name} was ever proven: there is nothing that a change could replace")
     listing = read_listing(lab.source, run_name)
     if listing.fingerprint() != fingerprint:
         raise LedgerError(f"{run_name} changed again since its changes were looked at | hint: look at them once more")
-    said = {
+    acceptance = {
         ACCEPTED_FIELD: fingerprint,
         ACCEPTED_AT_FIELD: datetime.now(UTC).isoformat(),
-        ACCEPTED_PATHS_FIELD: _changed_to_the_eye(lab, backup_name, listing, proven),
-        ACCEPTED_OVER_FIELD: proven.sha256,
+        ACCEPTED_PATHS_FIELD: _changed_to_the_eye(lab, backup_name, listing, expected),
+        ACCEPTED_OVER_FIELD: expected.sha256,
     }
     # No word of what it is held to: copies that the ledger does not know are compared first, file by file.
-    record = record or begin(lab, run_name, listing)
-    append(lab, replace(record, extra={**record.extra, **said}))
+    record = said.record or begin(lab, run_name, listing, None)
+    append(lab, replace(record, extra={**record.extra, **acceptance}))
 
 
-def _changed_to_the_eye(lab: Lab, backup_name: str, listing: Listing, proven: Proven) -> list[str]:
+def _changed_to_the_eye(lab: Lab, backup_name: str, listing: Listing, expected: Expected) -> list[str]:
     """The proven files that look like nothing that holds what was proven of them: neither their copy, nor their object.
 
     A copy that lost bytes differs, too, and what rotted at the source meanwhile must not pass with it: it still looks
@@ -70,11 +72,14 @@ def _changed_to_the_eye(lab: Lab, backup_name: str, listing: Listing, proven: Pr
     held = copy.files if copy else {}
 
     def looks_proven(entry: Entry) -> bool:
-        sha256 = proven.checksums[entry.path]
-        on_nas = entry.path in held and proven.held.get(entry.path) == sha256
-        if on_nas and same_file(entry, held[entry.path]):
+        sha256 = expected.checksums[entry.path]
+        like_copy = entry.path in held and same_file(entry, held[entry.path])
+        on_nas = expected.on_nas.get(entry.path)
+        if like_copy and on_nas == sha256:
             return True
-        as_archived = proven.was_archived(entry.path) == sha256
-        return as_archived and is_as_archived(lab, backup_name, entry, timeless=not on_nas)
+        if expected.was_archived(entry.path) == sha256:
+            like_object = is_as_archived(lab.bucket, backup_name, entry, timeless=on_nas != sha256)
+            return like_object or (like_object is None and on_nas is None and like_copy)
+        return on_nas is None and like_copy
 
-    return sorted(entry.path for entry in listing.files if entry.path in proven.checksums and not looks_proven(entry))
+    return sorted(entry.path for entry in listing.files if entry.path in expected.checksums and not looks_proven(entry))

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from fusion_assets.config import ConfigError
+from fusion_assets.reconcile.found_lock import LOCKS
 from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.locks import LOCKS
 from fusion_assets.standard.names import study_name_problems
 from resources.errors import AccessDeniedError, NotFoundError, StorageFullError, UnsafeNameError
 from resources.storage import Entry, replace_file

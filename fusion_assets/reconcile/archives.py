@@ -3,7 +3,7 @@
 A finished archive says it by its sidecar. Objects under the name of a study that no run of ours ever uploaded say it,
 too, each for itself: of another program, or of ours before ledger and sidecar were lost.
 
-What belongs here: asking S3, and reading what it has. What does not: whose word counts (`copies`).
+What belongs here: asking S3, and reading what it has. What does not: whose word counts (`expected`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError, name_some
+from fusion_assets.transfer.lost_sidecar import is_sidecar, stated_checksums
 from fusion_assets.transfer.objects import hash_object, list_objects, object_key
-from fusion_assets.transfer.proven import is_sidecar, stated_checksums
+from fusion_assets.transfer.proof import METADATA_MTIME, is_archived_time, is_written_by_us
 from fusion_assets.transfer.sidecar import SidecarError, format_sidecar, parse_sidecar
 from resources.s3_errors import ArchivedObjectError
 
 if TYPE_CHECKING:
     from resources.s3 import S3Bucket
     from resources.s3_objects import ObjectInfo
+    from resources.storage import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,16 @@ def _agree(stated: Mapping[str, str], held: Mapping[str, str], objects: Collecti
 
 
 def _unlisted(bucket: S3Bucket, backup_name: str, listed: Mapping[str, str]) -> Mapping[str, str]:
-    """What the objects are that no sidecar lists; those of which S3 states nothing are read."""
-    paths = [path for path in list_objects(bucket, backup_name) if path not in listed and path != SIDECAR_NAME]
+    """What the objects are that no sidecar lists."""
+    paths = list_objects(bucket, backup_name)
+    return _read_all(bucket, backup_name, [path for path in paths if path not in listed and path != SIDECAR_NAME])
+
+
+def _read_all(bucket: S3Bucket, backup_name: str, paths: Collection[str]) -> Mapping[str, str]:
+    """What these objects are; those of which S3 states nothing are read."""
     if not paths:
         return {}
-    stated = stated_checksums(bucket, backup_name)
+    stated = stated_checksums(bucket, backup_name, paths)
     try:
         return {path: stated.get(path) or hash_object(bucket, object_key(backup_name, path)) for path in paths}
     except ArchivedObjectError as error:
@@ -100,6 +107,23 @@ def _unlisted(bucket: S3Bucket, backup_name: str, listed: Mapping[str, str]) -> 
             f"no checksum, and they are in cold storage: {name_some(unstated)}; nothing is overwritten | hint: restore "
             "them, so that they can be read, or rename the study"
         ) from error
+
+
+def strange_objects(bucket: S3Bucket, backup_name: str, paths: Collection[str]) -> Mapping[str, str]:
+    """Of the objects of these paths those that no run of ours wrote, SHA-256 in hex by path.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+        paths: Of which to ask: none of them in a sidecar.
+
+    Raises:
+        CorruptCopyError: Nobody can say what one of them is.
+        ResourceError: S3 cannot be asked.
+    """
+    asked = [path for path in list_objects(bucket, backup_name) if path in paths]
+    seen = {path: bucket.head(object_key(backup_name, path)) for path in asked}
+    return _read_all(bucket, backup_name, [path for path, info in seen.items() if info and not is_written_by_us(info)])
 
 
 def as_stated(bucket: S3Bucket, backup_name: str, archive: Archive, proven: Mapping[str, str]) -> Archive:
@@ -116,6 +140,21 @@ def as_stated(bucket: S3Bucket, backup_name: str, archive: Archive, proven: Mapp
     contradicted = [path for path, sha256 in archive.checksums.items() if proven.get(path, sha256) != sha256]
     stated = stated_checksums(bucket, backup_name, contradicted) if archive.sha256 else {}
     return Archive(archive.sha256, {**archive.checksums, **stated})
+
+
+def is_as_archived(bucket: S3Bucket, backup_name: str, entry: Entry, *, timeless: bool = False) -> bool | None:
+    """Whether a file looks as its object says that it looked: the size and the time; None where there is no object.
+
+    Args:
+        bucket: Where the objects are.
+        backup_name: What their keys begin with.
+        entry: The file, at the source or on the NAS, its path relative to the study.
+        timeless: Whether the size will do for an object that bears no time, as another program's.
+    """
+    info = bucket.head(object_key(backup_name, entry.path))
+    if info is None or info.size != entry.size:
+        return False if info else None
+    return is_archived_time(info, entry.mtime_ns) or (timeless and METADATA_MTIME not in info.metadata)
 
 
 def _read(bucket: S3Bucket, key: str) -> bytes | None:

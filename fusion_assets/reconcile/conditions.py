@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from resources.errors import ResourceError, described
+
 
 class Status(StrEnum):
     """The three values a condition can have."""
@@ -79,7 +81,12 @@ class Unseen:
     """Stands where a fact could not be observed: the listing failed, the server was away.
 
     Attributes:
-        why: The error's own words, for the condition's message.
+        error: What went wrong.
     """
 
-    why: str
+    error: ResourceError
+
+    @property
+    def why(self) -> str:
+        """The error's own words, for the condition's message."""
+        return described(self.error)

@@ -12,21 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from fusion_assets.manifest.mirror import MirrorError
-from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
-from fusion_assets.reconcile.invalidity import REASON_FIELD
-from fusion_assets.reconcile.lab import (
-    EVICTED_FIELD,
-    EVICTION_BEGUN_FIELD,
-    Lab,
-    archive_place,
-    check_truenas,
-    copy_place,
-    create_ledger,
-)
-from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD
-from fusion_assets.reconcile.proven import (
-    ACCEPTED_FIELDS,
+from fusion_assets.manifest.extra_fields import (
     ADOPTED_ARCHIVE_FIELD,
     ADOPTED_FIELD,
     ANNOUNCED_FIELD,
@@ -35,30 +21,34 @@ from fusion_assets.reconcile.proven import (
     COPY_FINGERPRINT_FIELD,
     COPY_OF_FIELD,
     COPY_READ_FIELD,
+    EVICTED_FIELD,
+    EVICTION_BEGUN_FIELD,
     FINGERPRINT_FIELD,
+    HOST_FIELD,
+    REASON_FIELD,
+    RELEASE_BEGUN_FIELD,
+    RELEASED_FIELD,
     SIDECAR_FIELD,
-    accepted,
-    begun_in,
-    carried_on,
 )
+from fusion_assets.manifest.mirror import MirrorError
+from fusion_assets.manifest.record import Record, Status
+from fusion_assets.reconcile.lab import Lab, archive_place, check_truenas, copy_place, create_ledger
+from fusion_assets.reconcile.proven import ACCEPTED_FIELDS, accepted, begun_in, carried_on
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.check import Problem
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from resources.errors import NotFoundError, ResourceError, described
 
-# A field the ledger carries beyond the fixed ones: the machine that did the work.
-HOST_FIELD = "host"
 
-
-def begin(lab: Lab, run_name: str, listing: Listing) -> Record:
+def begin(lab: Lab, run_name: str, listing: Listing, latest: Record | None) -> Record:
     """The record of a backup that begins now, from the source: nothing of it counts as proven yet.
 
     Args:
         lab: The lab.
         run_name: The study.
         listing: Its directory at the source.
+        latest: What the ledger says of it.
     """
-    latest = lab.ledger.read().records.get(lab.config.backup_name(run_name))
     fingerprint = listing.fingerprint()
     if latest and latest.extra.get(FINGERPRINT_FIELD) == fingerprint:
         draft = _drafted(lab, run_name, latest)  # if it was released, it is back
@@ -75,7 +65,7 @@ def begin(lab: Lab, run_name: str, listing: Listing) -> Record:
     return replace(_new(lab, run_name), file_count=listing.file_count, total_bytes=listing.total_bytes, extra=extra)
 
 
-def go_on(lab: Lab, run_name: str, *, copy_proven: bool) -> Record:
+def go_on(lab: Lab, run_name: str, latest: Record | None, *, copy_proven: bool) -> Record:
     """The record of a backup that goes on from its copy, or from the trash, as the ledger knows it.
 
     A source that was released stays released.
@@ -83,9 +73,9 @@ def go_on(lab: Lab, run_name: str, *, copy_proven: bool) -> Record:
     Args:
         lab: The lab.
         run_name: The study.
+        latest: What the ledger says of it.
         copy_proven: Whether the ledger's word that the copy was proven still stands; else it is taken back.
     """
-    latest = lab.ledger.read().records.get(lab.config.backup_name(run_name))
     if latest is None:
         return _new(lab, run_name)
     draft = _drafted(lab, run_name, latest)
@@ -135,17 +125,19 @@ def _new(lab: Lab, run_name: str) -> Record:
     )
 
 
-def vouches_for_copy(lab: Lab, backup_name: str) -> bool:
+def vouches_for_copy(lab: Lab, latest: Record | None) -> bool:
     """Whether the ledger says that the copy, as its sidecar describes it now, was proven, and nothing failed since.
 
     A sidecar alone proves nothing: whoever damaged a file may have written it, and nobody knows when it was last read.
+    Nor does what was proven in another place, from where somebody brought the copy to this one.
 
     Args:
         lab: The lab.
-        backup_name: The study's name at the destinations.
+        latest: What it says.
     """
-    latest = lab.ledger.read().records.get(backup_name)
     if latest is None or latest.truenas_verified_at is None:
+        return False
+    if latest.truenas_path != copy_place(lab, latest.backup_name):
         return False
     return sidecar_is(lab, latest) is not None
 

@@ -1,7 +1,7 @@
 """What stops a study for good: errors that trying again cannot cure.
 
 What belongs here: those of the steps themselves. What does not: those of moving data (`transfer.errors`), of deleting
-it (`release`), and of the places (`resources.errors`).
+it (`deletion`), and of the places (`resources.errors`).
 """
 
 from __future__ import annotations

@@ -67,10 +67,17 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class LockFacts:
-    """The study's lock: who holds it, in words for a person, and whether its owner is known to be gone."""
+    """The study's lock.
+
+    Attributes:
+        description: Who holds it, in words for a person.
+        owner_is_gone: Whether a crash left it: its owner is seen to be dead, or was killed while the file was written.
+        for_long: Whether it is held for so long that a person should look: its owner may hang, or its host be gone.
+    """
 
     description: str
     owner_is_gone: bool
+    for_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)

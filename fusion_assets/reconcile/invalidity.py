@@ -13,19 +13,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fusion_assets.manifest.extra_fields import FINGERPRINT_FIELD, FOUND_GOOD_FIELD, REASON_FIELD
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.errors import InvalidStudyError
 from fusion_assets.reconcile.lab import Lab, is_at_source
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
+from fusion_assets.reconcile.study_ledger import StudyLedger
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport
 from fusion_assets.standard.rules import validate_listing
-
-# Fields the ledger carries beyond the fixed ones: why something failed; which state of the study was found good after
-# it had been found invalid, and how often it had been until then. Later records carry that on, so only a number tells
-# whether it speaks of the latest failure.
-REASON_FIELD = "reason"
-FOUND_GOOD_FIELD = "found_good"
 
 # How the sentence begins that the ledger has of a finding of structure (D1-D5), rather than of a name (R1-R8).
 _STRUCTURE = "[D"
@@ -92,27 +87,19 @@ def judge_names(lab: Lab, run_name: str, listing: Listing) -> StudyReport:
     )
 
 
-def refuse_known_invalid(lab: Lab, run_name: str, listing: Listing | None) -> None:
-    """Neither copy nor record a study that is at the source and known to be invalid, whoever asks for it.
+def refuse_known_invalid(lab: Lab, run_name: str, said: StudyLedger) -> None:
+    """Neither archive nor record a study that is at the source and known to be invalid, whoever asks for it.
 
     Args:
         lab: The lab.
         run_name: The study.
-        listing: Its directory at the source; None where it is not read: then its recorded state counts.
+        said: What the ledger says of it: what counts is its state that is recorded.
 
     Raises:
-        InvalidStudyError: Its names break the standard, or the last validation of this very state found it broken.
+        InvalidStudyError: The last validation of this very state found it broken.
         ResourceError: A place cannot be asked.
     """
-    backup_name = lab.config.backup_name(run_name)
-    view = lab.ledger.read()
-    if listing:
-        fingerprint = listing.fingerprint()
-        if violations := judge_names(lab, run_name, listing).violations:
-            raise InvalidStudyError(str(violations[0]))
-    else:
-        record = view.records.get(backup_name)
-        fingerprint = str(record.extra.get(FINGERPRINT_FIELD, "")) if record else ""
-    reason = known_invalid(view.history(backup_name)).get(backup_name, {}).get(fingerprint, "")
-    if is_structure(reason) and (listing or is_at_source(lab, run_name)):
+    fingerprint = str(said.record.extra.get(FINGERPRINT_FIELD, "")) if said.record else ""
+    reason = known_invalid(said.history).get(said.backup_name, {}).get(fingerprint, "")
+    if is_structure(reason) and is_at_source(lab, run_name):
         raise InvalidStudyError(f"its last validation failed, and no file changed since: {reason}")

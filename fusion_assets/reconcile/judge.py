@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 from fusion_assets.config import BackupSection
+from fusion_assets.manifest.extra_fields import (
+    ADOPTED_FIELD,
+    EVICTED_FIELD,
+    EVICTION_BEGUN_FIELD,
+    FINGERPRINT_FIELD,
+    RELEASE_BEGUN_FIELD,
+    SIDECAR_FIELD,
+)
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, Name, Unseen, false, true, unknown
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import judge_idle
 from fusion_assets.reconcile.invalidity import is_structure
-from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD, TRASH
+from fusion_assets.reconcile.judge_archive import judge_archive
+from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.overwrite import (
-    RELEASE_BEGUN_FIELD,
     archived_elsewhere,
     as_known,
     is_another,
@@ -44,12 +51,20 @@ from fusion_assets.reconcile.plan import (
     UNARCHIVED,
     ObservedStudy,
 )
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SIDECAR_FIELD, accepted, known_sidecars
+from fusion_assets.reconcile.proven import accepted, known_sidecars
 from fusion_assets.reconcile.unknown import unknown_copies, unknown_differs
 from fusion_assets.standard.listing import Listing
+from fusion_assets.standard.report import summarized
 from fusion_assets.transfer.checksums import rounded_up
 from fusion_assets.transfer.errors import name_some
 from fusion_assets.transfer.plan import same_file
+
+STALE_LOCK = "StaleLock"
+"""A crash left it."""
+
+# What a record bears as soon as a copy was finished, found finished, or begun to be released.
+_ENDED_ONCE = frozenset({SIDECAR_FIELD, ADOPTED_FIELD, RELEASE_BEGUN_FIELD})
+_MOVE_OUT = "move it out of the study; a copy leaves out links, special files, and what bears a name of ours"
 
 
 def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> ObservedStudy:
@@ -64,13 +79,20 @@ def judge_study(facts: StudyFacts, backup: BackupSection, now: datetime) -> Obse
     source = facts.source if isinstance(facts.source, SourceFacts) else None
     trash = facts.trash if isinstance(facts.trash, Listing) else None
     at_hand = source.listing if source else trash
+    behind = _left_behind(facts, record)
     conditions = {
         Name.UNLOCKED: _unlocked(facts.lock),
         Name.IDLE: _idle(facts.source, backup, now),
-        Name.VALIDATED: _validated(facts, record),
+        Name.VALIDATED: judge_validated(facts),
         Name.ON_TRUENAS: (_not_compared(facts, record) if source else None)
-        or (_on_truenas(facts.copy, at_hand, record) if facts.copy else _not_copied(source, at_hand, record)),
-        Name.ON_S3: _on_s3(facts.archive, facts.copy, record, at_hand, at_source=source is not None),
+        or (
+            _on_truenas(facts.copy, at_hand, record, behind)
+            if facts.copy
+            else _not_copied(source, at_hand, record, behind)
+        ),
+        Name.ON_S3: judge_archive(
+            facts.archive, facts.copy, record, at_hand, at_source=source is not None, behind=behind
+        ),
         Name.RECORDED: _recorded(facts, source),
         Name.SOURCE_RELEASED: _source_released(facts, record),
     }
@@ -103,7 +125,9 @@ def _unlocked(lock: LockFacts | Unseen | None) -> Condition:
         return true("Unlocked")
     if isinstance(lock, Unseen):
         return unknown("LockUnreadable", lock.why)
-    return false("StaleLock" if lock.owner_is_gone else LOCKED, lock.description)
+    # Only what is at work is waited for: what nobody will ever leave needs a person.
+    waited_for = LOCKED if not lock.for_long else "LockedForLong"
+    return false(STALE_LOCK if lock.owner_is_gone else waited_for, lock.description)
 
 
 def _idle(source: SourceFacts | Unseen | None, backup: BackupSection, now: datetime) -> Condition:
@@ -121,8 +145,13 @@ def _idle(source: SourceFacts | Unseen | None, backup: BackupSection, now: datet
     )
 
 
-def _validated(facts: StudyFacts, record: Record | None) -> Condition:
-    source = facts.source
+def judge_validated(facts: StudyFacts) -> Condition:
+    """Whether a study may be copied, from the source or from the trash: the one order of all that forbids it.
+
+    Args:
+        facts: What was seen of it: for a plan, or right before it is copied.
+    """
+    source, record = facts.source, facts.record if isinstance(facts.record, Record) else None
     if source is None:
         return _trash_validated(facts)
     if isinstance(source, Unseen):
@@ -156,11 +185,11 @@ def _invalid(said: str, source: SourceFacts) -> Condition | None:
     """What is wrong with a study's names, as just seen, or with the structure of its files, as the ledger says."""
     if source.report.ok:
         return false(KNOWN_INVALID, said) if is_structure(said) else None
-    first, *more = source.report.violations
-    also = f" (and {len(more)} more)" if more else ""
-    # The ledger counts the findings of structure, too, so only how its sentence begins is compared.
-    reason = KNOWN_INVALID if said.startswith(str(first)) else BREAKS_STANDARD
-    return false(reason, f"[{first.rule}] {first.path}: {first.message}{also}")
+    violations = source.report.violations
+    # Only rule and path are compared: the ledger counts the findings of structure, too, and what an earlier version
+    # said of a violation may be said in better words by now.
+    reason = KNOWN_INVALID if said.startswith(violations[0].subject) else BREAKS_STANDARD
+    return false(reason, summarized([str(violation) for violation in violations]))
 
 
 def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> Condition | None:
@@ -178,6 +207,8 @@ def _changed(facts: StudyFacts, source: SourceFacts, record: Record | None) -> C
     seen = as_known(seen, known)
     if another := is_another(proven, source.listing, seen):
         return false(NAME_TAKEN, another)
+    if isinstance(facts.archive, Unseen) and (seen is None or seen.checksums is None):
+        return unknown("S3Unseen", facts.archive.why)
     archive = facts.archive if isinstance(facts.archive, ArchiveFacts) else None
     changed = source_changed(proven, source.listing, seen, archive)
     return false(SOURCE_CHANGED, changed) if changed else None
@@ -211,13 +242,39 @@ def _not_compared(facts: StudyFacts, record: Record | None) -> Condition | None:
     return false("NotCompared", "S3 has objects of it that no run of this program uploaded; it is compared with them")
 
 
-def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, record: Record | None) -> Condition:
+def _left_behind(facts: StudyFacts, record: Record | None) -> str:
+    """What half a copy is whose study went away before it was copied: nobody can finish it; empty if it is none.
+
+    Whoever reads this deletes. So it is said only where all was seen, a run of ours began the copy, and none ever ended
+    one: what was finished once, or is of somebody else, may be the last there is.
+    """
+    if record is None or facts.source is not None or facts.trash is not None or not facts.copy_begun:
+        return ""
+    if facts.last_proven or record.was_released or not record.extra.keys().isdisjoint(_ENDED_ONCE):
+        return ""
+    if not _is_half(facts.copy) or isinstance(facts.archive, Unseen):
+        return ""
+    objects = f", and what there is in {record.s3_uri}" if facts.archive_begun else ""
+    return (
+        "half of it was copied, and it is no longer at the source | hint: if it was given up, or is archived under "
+        f"another name by now, remove {record.truenas_path}{objects}; else bring it back to the source under this name"
+    )
+
+
+def _is_half(copy: CopyFacts | Present | Unseen | None) -> bool:
+    """Whether it was looked into, and has no sidecar, not even a damaged one; or is not there."""
+    return copy is None or (isinstance(copy, CopyFacts) and not copy.sidecar and not copy.damage)
+
+
+def _on_truenas(
+    copy: CopyFacts | Present | Unseen, at_hand: Listing | None, record: Record | None, behind: str
+) -> Condition:
     if isinstance(copy, Unseen):
         return unknown("TruenasUnseen", copy.why)
     if isinstance(copy, Present):
         return true("Present", "a directory of its name is there; its files were not looked at")
     if copy.checksums is None:
-        return _without_sidecar(copy, record)
+        return _without_sidecar(copy, record, behind)
     if (known := known_sidecars(record)) and not known.include(copy.sidecar):
         return false(SIDECAR_LOST, "its sidecar is not the one that was proven; `fusion apply` proves the copy again")
     if missing := sorted(copy.checksums.keys() - copy.files.keys()):
@@ -231,21 +288,22 @@ def _on_truenas(copy: CopyFacts | Present | Unseen, at_hand: Listing | None, rec
     return true("Copied", _extras(copy))
 
 
-def _not_copied(source: SourceFacts | None, at_hand: Listing | None, record: Record | None) -> Condition:
+def _not_copied(source: SourceFacts | None, at_hand: Listing | None, record: Record | None, behind: str) -> Condition:
     """Evicted is as it should be, unless the source is not what was archived: then no copy of it was evicted."""
     # Begun is as good: its gates were open, and the next cleanup finishes it or puts the copy back.
     extra = record.extra if record else {}
     evicted_at = extra.get(EVICTED_FIELD) or extra.get(EVICTION_BEGUN_FIELD)
+    evicted = f"{str(evicted_at)[:16].replace('T', ' ')} UTC"
     if record and evicted_at is None and at_hand is None and is_proven(record):
         return false("CopyGone", f"its copy is gone from the NAS | hint: bring it back from {record.s3_uri}")
     if record is None or evicted_at is None:
-        return false("NotCopied")
+        return false("NotCopied", behind)
     if source and record.extra.get(FINGERPRINT_FIELD) not in (None, source.observation.fingerprint):
-        return false("NotCopied", f"what was evicted {evicted_at} was the copy of another state of the source")
-    return false(EVICTED, f"evicted {evicted_at}")
+        return false("NotCopied", f"what was evicted {evicted} was the copy of another state of the source")
+    return false(EVICTED, f"evicted {evicted}")
 
 
-def _without_sidecar(copy: CopyFacts, record: Record | None) -> Condition:
+def _without_sidecar(copy: CopyFacts, record: Record | None, behind: str) -> Condition:
     damage = f"its sidecar cannot be read ({copy.damage})"
     if record and SIDECAR_FIELD in record.extra:
         why = damage if copy.damage else "its sidecar is gone"
@@ -253,7 +311,7 @@ def _without_sidecar(copy: CopyFacts, record: Record | None) -> Condition:
     if copy.damage:
         hint = "bring the sidecar back from S3, or the ledger by `fusion manifest restore`; then `fusion apply`"
         return false("SidecarDamaged", f"{damage}, and the ledger does not know it | hint: {hint}")
-    return false("CopyUnfinished", "the copy has no sidecar yet")
+    return false("CopyUnfinished", behind or "the copy has no sidecar yet")
 
 
 def _copy_matches(copy: CopyFacts, at_hand: Listing) -> Condition:
@@ -270,51 +328,6 @@ def _copy_matches(copy: CopyFacts, at_hand: Listing) -> Condition:
 def _extras(copy: CopyFacts) -> str:
     extra = sorted(copy.files.keys() - (copy.checksums or {}).keys())
     return f"also on the NAS, unknown to the sidecar: {name_some(extra)}" if extra else ""
-
-
-def _on_s3(
-    archive: ArchiveFacts | Present | Unseen | None,
-    copy: CopyFacts | Present | Unseen | None,
-    record: Record | None,
-    at_hand: Listing | None,
-    *,
-    at_source: bool,
-) -> Condition:
-    if isinstance(archive, Unseen):
-        return unknown("S3Unseen", archive.why)
-    if isinstance(archive, Present):
-        return true("Present", "objects are there; they were not looked at")
-    if archive is None or (archive.sidecar_sha256 is None and not archive.sizes):
-        return false("NotArchived")
-    if archive.sidecar_sha256 is None:
-        return false("ArchiveUnfinished", "the archive has no sidecar yet")
-    if isinstance(copy, CopyFacts) and copy.checksums is not None:
-        return _archive_matches(archive, copy)
-    if record and record.status is Status.COMPLETE:
-        total = sum(archive.sizes.values())
-        complete = len(archive.sizes) >= record.file_count and total >= record.total_bytes
-        counts = f"{len(archive.sizes)} objects, {total} bytes; recorded {record.file_count}, {record.total_bytes}"
-        return true("Archived") if complete else false("ObjectsMissing", counts)
-    # Without a record they may be those of another study of that name: of the source every byte is compared first.
-    if at_source or (record and (at_hand or (isinstance(copy, CopyFacts) and SIDECAR_FIELD in record.extra))):
-        return false("NotCompared", "the copy to compare the objects with is not there, but it can be made")
-    return unknown("NothingToCompare", "neither a copy on the NAS nor a ledger record to compare the objects with")
-
-
-def _archive_matches(archive: ArchiveFacts, copy: CopyFacts) -> Condition:
-    checksums = copy.checksums or {}
-    if archive.sidecar_sha256 != hashlib.sha256(copy.sidecar).hexdigest():
-        return false("SidecarDiffers", "the sidecar in S3 is not the one on the NAS")
-    if missing := sorted(checksums.keys() - archive.sizes.keys()):
-        return false("ObjectsMissing", f"not in S3: {name_some(missing)}")
-    differing = sorted(path for path in checksums if _size_differs(path, archive, copy))
-    if differing:
-        return false("ObjectsDiffer", f"another size in S3: {name_some(differing)}")
-    return true("Archived")
-
-
-def _size_differs(path: str, archive: ArchiveFacts, copy: CopyFacts) -> bool:
-    return path in copy.files and archive.sizes[path] != copy.files[path].size
 
 
 def _recorded(facts: StudyFacts, source: SourceFacts | None) -> Condition:
@@ -371,13 +384,15 @@ def _source_released(facts: StudyFacts, record: Record | None) -> Condition:
         return unknown("SourceUnseen", facts.source.why)
     if facts.source is not None:
         stray = facts.source.listing.unarchived
-        return false(UNARCHIVED, f"not archived: {name_some(stray)}") if stray else false("AtSource")
+        return (
+            false(UNARCHIVED, f"not archived: {name_some(stray)} | hint: {_MOVE_OUT}") if stray else false("AtSource")
+        )
     if isinstance(facts.trash, Unseen):
         return unknown(TRASH_UNSEEN, facts.trash.why)
     if facts.trash is not None:
         return false(IN_TRASH, _begun(facts, facts.trash))
     if record and record.was_released:
-        return true("Released", f"released {spoken(record.source_deleted_at)}")
+        return true("Released", f"released {spoken(record.released_at)}")
     if record and RELEASE_BEGUN_FIELD in record.extra:
         return false("ReleaseNotRecorded", "its source was deleted, and the run was killed before that was recorded")
     return true("Gone", "no longer at the source, and not released by us")

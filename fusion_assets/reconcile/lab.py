@@ -11,19 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fusion_assets.config import Config, S3Section, refuse_shared_places
+from fusion_assets.manifest.extra_fields import EVICTED_FIELD
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.manifest.record import Status
-from fusion_assets.reconcile.locks import LOCKS
+from fusion_assets.reconcile.found_lock import LOCKS
 from fusion_assets.standard.validate import LEDGER_DIRECTORY, is_study_candidate
 from resources.errors import NotFoundError, NotMountedError
 from resources.open_storage import open_storage
 from resources.s3 import S3Bucket
 from resources.storage import Entry, Storage
-
-# Fields of the ledger beyond the fixed ones: when the NAS copy was moved out to make room; when that was begun, until
-# it is finished.
-EVICTED_FIELD = "truenas_evicted_at"
-EVICTION_BEGUN_FIELD = "eviction_begun_at"
 
 # Beside the studies, on the same volume; a name beginning with "." is never taken for a study.
 TRASH = ".fusion-trash"
@@ -160,7 +156,8 @@ def check_truenas(lab: Lab) -> None:
     if lost:
         raise NotMountedError(
             f"the ledger at {lab.ledger.location} lacks records of {', '.join(lost)} that its mirror in S3 has: its "
-            f"files were lost, cut or edited | hint: `fusion manifest restore` {way_out}"
+            f"files were lost, cut or edited | hint: `fusion manifest restore` {way_out}; a bad line taken out by "
+            f"hand leaves S3, too, by `fusion manifest mirror {lost[0]} --overwrite`"
         )
     check_copies_there(lab)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.plan import LOCKED, StudyPlan, Verdict, why_nothing
-from fusion_assets.reconcile.room import Queue, Room
+from fusion_assets.reconcile.room import Claim, Claims, Room, room_for, who_waits
 
 # A server that was restarted is back after minutes, a broken disk after a day: 5, 20, 80 minutes, 5 hours, then daily.
 _FIRST_PAUSE = timedelta(minutes=5)
@@ -68,10 +69,12 @@ class Decisions:
     Attributes:
         launches: At most as many as were allowed, oldest study first.
         held_back: Why each other study that is not settled is not started, by name.
+        claims: The room on the NAS that studies wait for or fill from now on, for the next decision.
     """
 
     launches: tuple[Launch, ...]
     held_back: Mapping[str, str]
+    claims: Claims
 
 
 def state_of(plan: StudyPlan) -> str:
@@ -116,6 +119,7 @@ def decide(
     now: datetime,
     at_most: int,
     room: Room | None = None,
+    elsewhere: Claims = MappingProxyType({}),
 ) -> Decisions:
     """Decide what to start.
 
@@ -126,32 +130,41 @@ def decide(
         now: The time, UTC.
         at_most: How many to start.
         room: What there is on the NAS; None when that is not known, and then nothing waits for it.
+        elsewhere: What other studies than these claim of it, as far as earlier decisions told.
     """
+    plans = tuple(plans)
+    tried = {plan.study: tries.get(state_of(plan)) for plan in plans if plan.actions}
+    pauses = {plan.study: _why_not_now(plan, running, tried[plan.study], now) for plan in plans if plan.actions}
+    own = {plan.study: _claim(plan, running, tried.get(plan.study), pauses.get(plan.study)) for plan in plans}
+    claims = {**elsewhere, **{study: claim for study, claim in own.items() if claim.size}}
+    waiting = who_waits(room, claims)
     launches: list[Launch] = []
     held_back: dict[str, str] = {}
-    plans = tuple(plans)
-    queue = Queue(room, sum(plan.observed.bytes_to_copy for plan in plans if _is_at_work(plan, running)))
     for plan in plans:
         if not plan.actions:
             if plan.verdict is not Verdict.SETTLED:
                 held_back[plan.study] = why_nothing(plan)
             continue
-        state = state_of(plan)
-        tried = tries.get(state)
-        why = _why_not_now(plan, running, tried, now)
+        why = waiting.get(plan.study) or pauses[plan.study]
         if why is None and len(launches) == at_most:
             why = f"{at_most} others are started first; its turn comes at one of the next looks"
-        elif why is None or (tried and tried.for_room and plan.study not in running):
-            why = queue.why_not(plan) or why
         if why is None:
-            launches.append(Launch(plan, state, tried.ended if tried else 0))
+            before = tried[plan.study]
+            launches.append(Launch(plan, state_of(plan), before.ended if before else 0))
         else:
             held_back[plan.study] = why
-    return Decisions(tuple(launches), held_back)
+    begun = {launch.plan.study for launch in launches}
+    claims = {study: replace(claim, at_work=claim.at_work or study in begun) for study, claim in claims.items()}
+    return Decisions(tuple(launches), held_back, claims)
 
 
-def _is_at_work(plan: StudyPlan, running: Collection[str]) -> bool:
-    return plan.study in running or plan.observed.conditions[Name.UNLOCKED].reason == LOCKED
+def _claim(plan: StudyPlan, running: Collection[str], tried: Tries | None, pause: str | None) -> Claim:
+    """What a study claims of the room on the NAS. One that pauses claims none, unless it pauses for want of room."""
+    age = plan.observed.newest_mtime_ns
+    if plan.study in running or plan.observed.conditions[Name.UNLOCKED].reason == LOCKED:
+        return Claim(age, plan.observed.bytes_to_copy, at_work=True)
+    wants = pause is None or (tried is not None and tried.for_room)
+    return Claim(age, room_for(plan) if wants else 0)
 
 
 def _why_not_now(plan: StudyPlan, running: Collection[str], tried: Tries | None, now: datetime) -> str | None:

@@ -1,8 +1,8 @@
 """The two locks of a study, at the source and of its backup: while one works on it, nobody else does, on any host.
 
 Beside them the lock of a cleanup, which is taken over from the dead as that of a backup is.
-What belongs here: taking and leaving a lock, finding locks that are in the way, and what a person reads and types
-about one. What does not: how a lock file works (`resources.lockfile`), and holding both at once (`locking`).
+What belongs here: taking and leaving a lock, and finding locks in the way. What does not: how a lock file works
+(`resources.lockfile`), what is said of one (`found_lock`), removing one (`unlocking`), holding both (`holding`).
 
 The lock at the source lies in the study (``.fusion-toolkit.lock``). It is never broken by itself, not even when its
 owner is certainly dead: a crash in the middle of a study is something a person should look at once.
@@ -19,71 +19,34 @@ If its owner may still live on another host, it waits for `fusion unlock STUDY`,
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from fusion_assets.manifest.ledger import Ledger
-from fusion_assets.reconcile.facts import LockFacts
-from fusion_assets.standard.listing import LOCK_NAME
+from fusion_assets.reconcile.found_lock import (
+    CLEANUP_LOCK,
+    LOCK_SUFFIX,
+    LOCKS,
+    FoundLock,
+    backup_lock_path,
+    lock_message,
+    study_lock_path,
+)
 from resources.errors import NotFoundError, ResourceError
 from resources.lockfile import (
     Lock,
     LockHeldError,
-    LockState,
     describe,
     new_lock,
     read_lock,
     release,
     release_after,
-    remove,
     take,
     take_over,
 )
 from resources.storage import Storage
-
-LOCKS = ".fusion-locks"
-"""The folder of the backups' locks in the NAS root; a name beginning with "." is never taken for a study."""
-
-CLEANUP_LOCK = ".cleanup.lock"
-"""In the NAS root: whoever makes room on the NAS holds it, so that no two do so at once."""
-
-_SUFFIX = ".lock"
-
-
-@dataclass(frozen=True, slots=True)
-class FoundLock:
-    """A lock that was found.
-
-    Attributes:
-        study: The study's name, as a person types it.
-        state: Whose it is, how old, and whether its owner still runs.
-        message: For a person: all of that, and what to type.
-    """
-
-    study: str
-    state: LockState
-    message: str
-
-    def __str__(self) -> str:
-        """The message."""
-        return self.message
-
-    @property
-    def facts(self) -> LockFacts:
-        """The same as `judge` reads it."""
-        return LockFacts(self.message, owner_is_gone=self.state.alive is False)
-
-
-@dataclass(frozen=True, slots=True)
-class Unlocked:
-    """What came of an `unlock`: whether every lock there was is removed, and a message for a person."""
-
-    removed: bool
-    message: str
 
 
 @dataclass(slots=True)
@@ -116,7 +79,7 @@ def study_lock(storage: Storage, study: str, run_name: str) -> AbstractContextMa
         LockHeldError: Somebody else holds it, or a crash left it behind; the message says what to do.
         NotFoundError: There is no such study.
     """
-    return _held(storage, study, new_lock(_study_path(study), extra={"run_name": run_name}))
+    return _held(storage, study, new_lock(study_lock_path(study), extra={"run_name": run_name}))
 
 
 def backup_lock(nas: Storage, backup_name: str, run_name: str) -> AbstractContextManager[None]:
@@ -134,7 +97,7 @@ def backup_lock(nas: Storage, backup_name: str, run_name: str) -> AbstractContex
         LockHeldError: Somebody else holds it; the message says what to do.
         NotFoundError: There is no folder for it.
     """
-    lock = new_lock(_backup_path(backup_name), extra={"run_name": run_name}, with_process=True)
+    lock = new_lock(backup_lock_path(backup_name), extra={"run_name": run_name}, with_process=True)
     return _held(nas, run_name, lock, from_the_dead=True)
 
 
@@ -179,7 +142,7 @@ def find_study_lock(storage: Storage, study: str) -> FoundLock | None:
     Raises:
         ResourceError: It cannot be seen.
     """
-    return _find(storage, _study_path(study), study)
+    return find_lock(storage, study_lock_path(study), study)
 
 
 def locked_backups(nas: Storage) -> frozenset[str]:
@@ -195,7 +158,7 @@ def locked_backups(nas: Storage) -> frozenset[str]:
         entries = nas.list(LOCKS)
     except NotFoundError:
         return frozenset()
-    return frozenset(entry.name.removesuffix(_SUFFIX) for entry in entries if entry.name.endswith(_SUFFIX))
+    return frozenset(entry.name.removesuffix(LOCK_SUFFIX) for entry in entries if entry.name.endswith(LOCK_SUFFIX))
 
 
 def find_backup_lock(nas: Storage, backup_name: str, run_name: str) -> FoundLock | None:
@@ -212,7 +175,7 @@ def find_backup_lock(nas: Storage, backup_name: str, run_name: str) -> FoundLock
     Raises:
         ResourceError: It cannot be seen.
     """
-    found = _find(nas, _backup_path(backup_name), run_name)
+    found = find_lock(nas, backup_lock_path(backup_name), run_name)
     return found if found and found.state.alive is not False else None
 
 
@@ -228,82 +191,30 @@ def find_cleanup_lock(nas: Storage) -> FoundLock | None:
     Raises:
         ResourceError: It cannot be seen.
     """
-    found = _find(nas, CLEANUP_LOCK, "")
+    found = find_lock(nas, CLEANUP_LOCK, "")
     return found if found and found.state.alive is not False else None
 
 
-def unlock(source: Storage, nas: Storage, *, run_name: str, backup_name: str, force: bool = False) -> Unlocked:
-    """Remove the locks that a crash left on a study, unless an owner of one is seen to be running: both, or neither.
+def find_lock(storage: Storage, path: str, study: str) -> FoundLock | None:
+    """The lock of this path, also that of the dead.
 
     Args:
-        source: The source.
-        nas: The NAS.
-        run_name: The study's name at the source; it need not be there any more.
-        backup_name: Its name at the destinations.
-        force: Remove them even if an owner is running.
+        storage: Where it lies.
+        path: Its file there.
+        study: The study's name, as a person types it; empty for the lock of a cleanup.
+
+    Returns:
+        None if there is none, or it is this process's own.
 
     Raises:
-        ResourceError: A place cannot be seen, or refused.
+        ResourceError: It cannot be seen.
     """
-    places = ((source, _study_path(run_name)), (nas, _backup_path(backup_name)))
-    found = [(place, lock) for place, path in places if (lock := _find(place, path, run_name))]
-    if not found:
-        where = f"{source.location(run_name)}, nor has its backup at {nas.root}"
-        return Unlocked(removed=False, message=f"{run_name} has no lock at {where}")
-    if not force and (living := [lock for _, lock in found if lock.state.alive]):
-        return Unlocked(removed=False, message=f"{living[0]}; --force removes the lock all the same")
-    done = [_remove(place, lock) for place, lock in found]
-    return Unlocked(all(one.removed for one in done), "\n".join(one.message for one in done))
-
-
-def unlock_cleanup(nas: Storage, *, force: bool = False) -> Unlocked:
-    """Remove the lock that a crash left on the cleanup, unless its owner is seen to be running.
-
-    Args:
-        nas: The NAS.
-        force: Remove it even if its owner is running.
-
-    Raises:
-        ResourceError: The NAS cannot be seen, or refused.
-    """
-    found = _find(nas, CLEANUP_LOCK, "")
-    if found is None:
-        return Unlocked(removed=False, message=f"there is no {nas.location(CLEANUP_LOCK)}: nobody makes room")
-    if found.state.alive and not force:
-        return Unlocked(removed=False, message=f"{found}; --force removes the lock all the same")
-    return _remove(nas, found)
-
-
-def unlock_ledger(ledger: Ledger, *, force: bool = False) -> Unlocked:
-    """Remove the lock that a crash left on the ledger, unless its owner is seen to be running.
-
-    That of a dead process of this host is taken over by the next writer; that of another host waits for a person.
-
-    Args:
-        ledger: The ledger.
-        force: Remove it even if its owner is running.
-
-    Raises:
-        ResourceError: The ledger cannot be seen, or refused.
-    """
-    what, state = f"the ledger {ledger.location}", ledger.lock_state()
-    if state is None:
-        return Unlocked(removed=False, message=f"{what} has no lock")
-    if state.alive and not force:
-        waiting = f"{what} is locked by {state.text} | hint: wait until it is done"
-        return Unlocked(removed=False, message=f"{waiting}; --force removes the lock all the same")
-    if not ledger.remove_lock(state.lock):
-        return Unlocked(removed=False, message=f"the lock of {what} was removed or taken by somebody else just now")
-    return Unlocked(removed=True, message=f"removed the lock of {what}, of {state.text}")
-
-
-def _remove(place: Storage, found: FoundLock) -> Unlocked:
-    if not remove(place, found.state.lock):
-        return Unlocked(
-            removed=False,
-            message=f"{place.location(found.state.lock.path)} was removed or taken by somebody else just now",
-        )
-    return Unlocked(removed=True, message=f"removed {place.location(found.state.lock.path)}, of {found.state.text}")
+    lock = read_lock(storage, path)
+    own = _own_hold(storage.location(path))
+    if lock is None or (own and own.lock.content == lock.content):
+        return None
+    state = describe(lock, datetime.now(UTC))
+    return FoundLock(study, state, lock_message(storage, study, state))
 
 
 @contextmanager
@@ -331,7 +242,7 @@ def _enter(storage: Storage, study: str, key: str, lock: Lock, token: object, *,
             _take(storage, lock, from_the_dead=from_the_dead)
             _holds[key] = _Hold(lock, {token})
         except LockHeldError as held:
-            raise LockHeldError(_message(storage, study, held.state), held.state, path=held.path) from None
+            raise LockHeldError(lock_message(storage, study, held.state), held.state, path=held.path) from None
         except BaseException as error:  # also an interruption after the file was created
             _holds.pop(key, None)
             release_after(error, storage, lock)
@@ -361,37 +272,3 @@ def _leave(storage: Storage, key: str, token: object) -> None:
 def _own_hold(key: str) -> _Hold | None:
     hold = _holds.get(key)
     return hold if hold and hold.lock.pid == os.getpid() else None
-
-
-def _find(storage: Storage, path: str, study: str) -> FoundLock | None:
-    lock = read_lock(storage, path)
-    own = _own_hold(storage.location(path))
-    if lock is None or (own and own.lock.content == lock.content):
-        return None
-    state = describe(lock, datetime.now(UTC))
-    return FoundLock(study, state, _message(storage, study, state))
-
-
-def _study_path(study: str) -> str:
-    return f"{study}/{LOCK_NAME}"
-
-
-def _backup_path(backup_name: str) -> str:
-    return f"{LOCKS}/{backup_name}{_SUFFIX}"
-
-
-def _message(storage: Storage, study: str, state: LockState) -> str:
-    if state.lock.path == CLEANUP_LOCK:
-        advice = "wait until it is done; if that process is certainly gone, `fusion unlock --cleanup` removes the lock"
-        return (
-            f"room is being made on the NAS: {storage.location(CLEANUP_LOCK)} is held by {state.text} | hint: {advice}"
-        )
-    name = study if re.fullmatch(r"[\w.-]+", study) else f'"{study}"'
-    advice = {
-        True: "wait until it is done",
-        False: f"a crash left the lock behind; `fusion unlock {name}` removes it, and the next run goes on from there",
-        None: f"if that process is certainly gone, `fusion unlock {name}` removes the lock",
-    }[state.alive]
-    path = state.lock.path
-    what = f"the backup of {study} at {storage.root}" if path.startswith(f"{LOCKS}/") else study
-    return f"{what} is locked by {state.text} | hint: {advice}"

@@ -20,7 +20,7 @@ from fusion_assets.reconcile.conditions import Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, LockFacts, Present, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Memory, Observation, judge_idle, remember
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.lab import Lab, check_places
 from fusion_assets.reconcile.locks import find_backup_lock, find_study_lock
 from fusion_assets.reconcile.overwrite import recorded_elsewhere
 from fusion_assets.reconcile.plan import ObservedStudy
@@ -92,14 +92,14 @@ def observe_lab(
         ResourceError: The source or the ledger cannot be listed at all.
     """
     now = now or datetime.now(UTC)
-    around = look_around(lab, now)
+    around = look_around(lab, check_places(lab), now)
     names = [pair for pair in known_studies(lab, around) if limit is None or _matches(limit, pair)]
-    facts, observers = _try_alone(lab, around, memory, names)
-    for found in _gather_all(lab, around, memory, names[len(facts) :], observers):
-        facts.append(found)
+    looks, observers = _try_alone(lab, around, memory, names)
+    for look in _look_at_all(lab, around, memory, names[len(looks) :], observers):
+        looks.append(look)
         if seen:
-            seen(len(facts), len(names))
-    return _judged(lab, around, memory, facts)
+            seen(len(looks), len(names))
+    return _observation(around, memory, looks)
 
 
 def observe_next(
@@ -121,49 +121,65 @@ def observe_next(
         ResourceError: The source or the ledger cannot be listed at all.
     """
     now = now or datetime.now(UTC)
-    around = look_around(lab, now)
+    around = look_around(lab, check_places(lab), now)
     names = [pair for pair in known_studies(lab, around) if pair[0] > after]
-    facts, observers = _try_alone(lab, around, memory, names)
-    while len(facts) < len(names) and time.monotonic() < until:
-        facts.extend(_gather_all(lab, around, memory, names[len(facts) : len(facts) + _BATCH], observers))
-    reached = names[len(facts) - 1][0] if len(facts) < len(names) else ""
-    return PartialObservation(_judged(lab, around, memory, facts), tuple(sorted(around.at_source)), reached)
+    looks, observers = _try_alone(lab, around, memory, names)
+    while len(looks) < len(names) and time.monotonic() < until:
+        looks.extend(_look_at_all(lab, around, memory, names[len(looks) : len(looks) + _BATCH], observers))
+    reached = names[len(looks) - 1][0] if len(looks) < len(names) else ""
+    return PartialObservation(_observation(around, memory, looks), tuple(sorted(around.at_source)), reached)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is kept of a look at one study: of its files, which may be thousands, nothing.
+
+    Attributes:
+        study: As judged.
+        seen: How it looked, to be remembered; None where it is not at the source, or cannot be seen there.
+    """
+
+    study: ObservedStudy
+    seen: Observation | None
 
 
 def _try_alone(
     lab: Lab, around: Surroundings, memory: Memory, names: Sequence[tuple[str, str]]
-) -> tuple[list[StudyFacts], int]:
+) -> tuple[list[_Look], int]:
     """Look at the first studies in this thread: how many others could be looked at while one waits for its places?
 
     Threads that wait for nothing hinder one another: 8 of them took 13 s for 10,000 studies on a local disk, one 7 s.
     """
-    facts: list[StudyFacts] = []
+    looks: list[_Look] = []
     useful = float(OBSERVERS)
     for pair in names[:_TRIED_ALONE]:
         began, computed_before = time.perf_counter(), time.thread_time()
-        facts.append(_gather(lab, around, memory, *pair))
+        looks.append(_look_at(lab, around, memory, *pair))
         computed = time.thread_time() - computed_before
         useful = min(useful, (time.perf_counter() - began) / max(computed, 1e-6))
-    return facts, max(1, round(useful))
+    return looks, max(1, round(useful))
 
 
-def _gather_all(
+def _look_at_all(
     lab: Lab, around: Surroundings, memory: Memory, names: Iterable[tuple[str, str]], observers: int
-) -> Iterator[StudyFacts]:
+) -> Iterator[_Look]:
     if observers == 1:
-        yield from (_gather(lab, around, memory, *pair) for pair in names)
+        yield from (_look_at(lab, around, memory, *pair) for pair in names)
         return
     with ThreadPoolExecutor(observers, thread_name_prefix="observe") as pool:
-        yield from pool.map(lambda pair: _gather(lab, around, memory, *pair), names)
+        yield from pool.map(lambda pair: _look_at(lab, around, memory, *pair), names)
 
 
-def _judged(lab: Lab, around: Surroundings, memory: Memory, facts: Sequence[StudyFacts]) -> LabObservation:
-    studies = tuple(judge_study(found, lab.config.backup, around.now) for found in facts)
-    observations = {
-        found.run_name: found.source.observation for found in facts if isinstance(found.source, SourceFacts)
-    }
+def _look_at(lab: Lab, around: Surroundings, memory: Memory, run_name: str, backup_name: str) -> _Look:
+    facts = _gather(lab, around, memory, run_name, backup_name)
+    seen = facts.source.observation if isinstance(facts.source, SourceFacts) else None
+    return _Look(judge_study(facts, lab.config.backup, around.now), seen)
+
+
+def _observation(around: Surroundings, memory: Memory, looks: Sequence[_Look]) -> LabObservation:
     kept = {name: seen for name, seen in memory.items() if name in around.at_source}
-    return LabObservation(studies, {**kept, **observations}, around.view)
+    seen = {look.study.run_name: look.seen for look in looks if look.seen}
+    return LabObservation(tuple(look.study for look in looks), {**kept, **seen}, around.view)
 
 
 def observe_study(lab: Lab, run_name: str, memory: Memory, *, now: datetime | None = None) -> ObservedStudy:
@@ -180,8 +196,25 @@ def observe_study(lab: Lab, run_name: str, memory: Memory, *, now: datetime | No
     """
     now = now or datetime.now(UTC)
     backup_name = lab.config.backup_name(run_name)
-    facts = _gather(lab, look_around(lab, now, only=backup_name), memory, run_name, backup_name)
-    return judge_study(facts, lab.config.backup, now)
+    around = look_around(lab, check_places(lab), now, only=backup_name)
+    return _look_at(lab, around, memory, run_name, backup_name).study
+
+
+def see_study(lab: Lab, run_name: str, *, away: ResourceError | None) -> StudyFacts:
+    """What is seen of one study right before it is copied.
+
+    Args:
+        lab: The lab, its places seen to be there.
+        run_name: The study's name at the source.
+        away: Why S3 cannot be asked; None when it can.
+
+    Raises:
+        ResourceError: The source's root or the ledger cannot be read.
+    """
+    backup_name, entries = lab.config.backup_name(run_name), tuple(lab.source.list())
+    on_s3 = Unseen(away) if away else frozenset({backup_name})
+    around = look_around(lab, entries, datetime.now(UTC), only=backup_name, on_s3=on_s3)
+    return _gather(lab, around, {}, run_name, backup_name)
 
 
 def _matches(limit: str, names: tuple[str, str]) -> bool:
@@ -275,7 +308,7 @@ def _look_at_locks(lab: Lab, around: Surroundings, run_name: str, backup_name: s
 
 def _look_at_copy(lab: Lab, around: Surroundings, backup_name: str) -> CopyFacts | None:
     if isinstance(around.on_truenas, Unseen):
-        raise ResourceError(around.on_truenas.why)
+        raise around.on_truenas.error
     return read_copy(lab, backup_name) if backup_name in around.on_truenas else None
 
 
@@ -305,8 +338,9 @@ def read_copy(lab: Lab, backup_name: str) -> CopyFacts | None:
 
 def _look_at_archive(lab: Lab, around: Surroundings, backup_name: str) -> ArchiveFacts | None:
     if isinstance(around.on_s3, Unseen):
-        raise ResourceError(around.on_s3.why)
-    return read_archive(lab, backup_name) if backup_name in around.on_s3 else None
+        raise around.on_s3.error
+    found = read_archive(lab, backup_name) if backup_name in around.on_s3 else None
+    return found if found and (found.sizes or found.sidecar_sha256) else None
 
 
 def read_archive(lab: Lab, backup_name: str) -> ArchiveFacts:

@@ -7,33 +7,27 @@ proven is kept), but when one of its proven files has another size or time, a pe
 right. What a person said is written into the ledger, for exactly the state of the source that was seen then, and for
 the files that differed (`proven`). The same holds for copies that the ledger does not know (`unknown`).
 
-A study that was never complete is still being written, and its files may change, as long as one of them is as it was.
+A study that was never complete is still being written: it may gain files, and its files may grow, as long as most of
+them are as they were.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from fusion_assets.manifest.extra_fields import ADOPTED_FIELD, FINGERPRINT_FIELD, RELEASE_BEGUN_FIELD
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.proven import (
-    ADOPTED_FIELD,
-    FINGERPRINT_FIELD,
-    KnownSidecars,
-    accepted,
-    copy_of,
-    is_renamed,
-)
+from fusion_assets.reconcile.proven import KnownSidecars, accepted, copy_of, is_renamed
 from fusion_assets.reconcile.unknown import shares_nothing
-from fusion_assets.standard.listing import Listing
+from fusion_assets.standard.listing import SIDECAR_NAME, Listing
 from fusion_assets.transfer.errors import name_some
-from fusion_assets.transfer.plan import same_file
-
-# Written when a source is in the trash, before its first file is removed: if it is gone later, a run of ours did that.
-RELEASE_BEGUN_FIELD = "release_begun_at"
+from fusion_assets.transfer.plan import is_later, same_file
+from resources.storage import Entry
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -84,7 +78,7 @@ def name_taken(
         return None
     if record.was_released or (RELEASE_BEGUN_FIELD in record.extra and not broke_off):
         return (
-            f"a study of this name was archived and released {spoken(record.source_deleted_at)}, and this is another"
+            f"a study of this name was archived and released {spoken(record.released_at)}, and this is another"
             " | hint: rename it; the archived one is never overwritten"
         )
     return None
@@ -215,10 +209,11 @@ def is_another(proven: Record | None, listing: Listing, copy: CopyFacts | None) 
 def went_back(
     proven: Record | None, record: Record | None, listing: Listing, copy: CopyFacts | None, known: KnownSidecars
 ) -> str | None:
-    """Why a source that is as it was archived must not be copied over a newer copy; None if there is none.
+    """Why a source must not be copied over a newer copy; None if there is none.
 
     What changed was accepted and copied while S3 was away, and then the source went back: a person took it back, or its
-    disk was rolled back. Nobody else can say which. It may have gained files since.
+    disk was rolled back. Or the ledger was. Nobody else can say which. Our copies have the times of their source, and
+    what rots keeps its time: where no sidecar that the ledger knows tells, a file that is later is newer.
 
     Args:
         proven: What `last_proven` gives of it; None if it never was proven.
@@ -227,22 +222,43 @@ def went_back(
         copy: Its copy on the NAS; None when there is none.
         known: The sidecars the ledger vouches for.
     """
-    if proven is None or accepted(record, listing.fingerprint()):
+    if proven is None or copy is None or accepted(record, listing.fingerprint()):
         return None
-    if copy is None or copy.checksums is None or known.latest == known.archived or not known.include(copy.sidecar):
-        return None
-    copied = Listing(listing.name, tuple(entry for entry in listing.files if entry.path in copy.checksums))
-    if proven.extra.get(FINGERPRINT_FIELD) not in {listing.fingerprint(), copied.fingerprint()}:
-        return None
-    newer = [e.path for e in listing.files if e.path in copy.files and not same_file(e, copy.files[e.path])]
+    is_known = bool(copy.checksums) and known.include(copy.sidecar)
+    newer = [] if is_known else [entry.path for entry, found in _held(listing, copy) if is_later(found, entry)]
+    why = f"of which no {SIDECAR_NAME} that the ledger knows tells"
+    if not newer and _is_ahead(copy, known):
+        newer, why = _otherwise_than_archived(proven, listing, copy), "whose change was accepted"
     if not newer:
         return None
     return (
-        f"the copy on the NAS is newer than the archive, by files whose change was accepted: {name_some(newer)}; and "
-        f"the source is again as it was archived {spoken(proven.completed_at)} | hint: if that is right, "
+        f"the copy on the NAS is newer than the archive, by files {why}: {name_some(newer)}; and at the source they "
+        f"are as they were before, archived {spoken(proven.completed_at)} | hint: if that is right, "
         f'`fusion apply --accept-changes "{listing.name}"` replaces them on the NAS; else put them back at the source, '
         "with their times, from the NAS"
     )
+
+
+def _is_ahead(copy: CopyFacts, known: KnownSidecars) -> bool:
+    """Whether the copy is of a later state than the archive, by its sidecar; where that is lost, by the ledger."""
+    if copy.checksums:
+        return known.include(copy.sidecar) and hashlib.sha256(copy.sidecar).hexdigest() != known.archived
+    return known.announced is not None or known.latest != known.archived
+
+
+def _held(listing: Listing, copy: CopyFacts) -> list[tuple[Entry, Entry]]:
+    """The files of a source that its copy has, each with that: of a finished copy those of its sidecar."""
+    listed = copy.files.keys() & (copy.checksums or copy.files).keys()
+    return [(entry, copy.files[entry.path]) for entry in listing.files if entry.path in listed]
+
+
+def _otherwise_than_archived(proven: Record, listing: Listing, copy: CopyFacts) -> list[str]:
+    """The files of the copy that are others than those of a source that is as it was archived, if it is."""
+    listed = copy.checksums or copy.files
+    copied = Listing(listing.name, tuple(entry for entry in listing.files if entry.path in listed))
+    if proven.extra.get(FINGERPRINT_FIELD) not in {listing.fingerprint(), copied.fingerprint()}:
+        return []
+    return [entry.path for entry, found in _held(listing, copy) if not same_file(entry, found)]
 
 
 def is_renewed(
@@ -250,8 +266,9 @@ def is_renewed(
 ) -> str | None:
     """Why a source must not be copied over a copy that was never archived; None if it may.
 
-    What is still being written has files that stay; one of which not a single file is as it was copied is likelier
-    another study: somebody freed the instrument by hand, and the name was used again.
+    What is still being written gains files, and files of it get longer, and newer; most of them stay. One of which most
+    files are others is likelier another study: somebody freed the instrument by hand, and the name was used again. And
+    one whose files went back, or were cut, is damaged.
 
     Args:
         proven: What `last_proven` gives of it; None if it never was proven in both places.
@@ -260,19 +277,33 @@ def is_renewed(
         copy: Its copy on the NAS; None when there is none.
         known: The sidecars the ledger vouches for.
     """
-    if proven or record is None or copy is None or not copy.checksums or accepted(record, listing.fingerprint()):
+    if proven or record is None or copy is None or not known or accepted(record, listing.fingerprint()):
         return None
-    copied = [entry for entry in listing.files if entry.path in copy.checksums]
-    held = [entry for entry in copied if entry.path in copy.files]
-    if not listing.files or not known.include(copy.sidecar) or (copied and not held):
-        return None
-    if any(same_file(entry, copy.files[entry.path]) for entry in held):
+    listed = copy.checksums or copy.files
+    copied = any(entry.path in listed for entry in listing.files)
+    held = _held(listing, copy)
+    others = [(entry, found) for entry, found in held if not same_file(entry, found)]
+    if listing.files and copy.files and (not copied or 2 * len(others) > len(held) > 0):
+        what = "most of its files are others here" if copied else "not one of its files is here"
+    elif cut := [entry.path for entry, found in others if not is_grown(entry, found)]:
+        what = f"since then files of it were cut, or went back: {name_some(cut)}"
+    else:
         return None
     return (
-        "a study of this name was copied before and not archived yet, and not one of its files is the same here; the "
-        "copy is kept as it is | hint: if this is another study, rename it; if it is the same one, "
-        f'`fusion apply --accept-changes "{listing.name}"`'
+        f"a study of this name was copied before and not archived yet, and {what}; the copy is kept as it is | hint: "
+        "if this is another study, rename it; if files were damaged, put them back from the NAS, with their times; if "
+        f'they are right, `fusion apply --accept-changes "{listing.name}"`'
     )
+
+
+def is_grown(entry: Entry, found: Entry) -> bool:
+    """Whether a file may have been written further since it was copied: what is written gets no shorter and no older.
+
+    Args:
+        entry: The file at the source.
+        found: Its copy.
+    """
+    return entry.size >= found.size and is_later(entry, found)
 
 
 def source_changed(

@@ -55,6 +55,8 @@ TRASH_UNSEEN = "TrashUnseen"
 NAME_TAKEN = "NameTaken"
 # The copy was finished once and recorded, but its sidecar is gone or cannot be read: the copy itself can bring it back.
 SIDECAR_LOST = "SidecarLost"
+# The ledger knows neither the copy nor the archive, and the copy has no sidecar that can be read, but the archive has.
+COPY_NOT_COMPARED = "CopyNotCompared"
 # A file that is proven in both places is another one at the source: nothing is touched before a person has looked.
 SOURCE_CHANGED = "SourceChanged"
 # Something at the source was left out of the archive: the source stays, and a person has to look.
@@ -159,6 +161,8 @@ def summarize(plans: Iterable[StudyPlan]) -> dict[str, Any]:
 def why_nothing(plan: StudyPlan) -> str:
     """Why there is nothing to do for a study, from its first condition that does not hold; never empty.
 
+    It is read by people: the names of conditions and their reasons are for programs, and stand beside it in JSON.
+
     Args:
         plan: A plan without actions.
     """
@@ -166,8 +170,10 @@ def why_nothing(plan: StudyPlan) -> str:
         condition = plan.observed.conditions[name]
         if name is Name.IDLE and plan.verdict is Verdict.FAILED:
             continue  # it is not idle either, but that is not what a person has to look at
+        if condition.reason == EVICTED and plan.verdict is not Verdict.SETTLED:
+            continue  # as it should be: it is something else that keeps it from being settled
         if not condition.is_true and not (name is Name.SOURCE_RELEASED and condition.status is Status.FALSE):
-            return f"{name.value} is {condition.status.value}: {condition.reason} {condition.message}".rstrip()
+            return condition.message or f"{name.value} is {condition.status.value}: {condition.reason}"
     released = plan.observed.conditions[Name.SOURCE_RELEASED]
     if plan.verdict is Verdict.SETTLED and plan.observed.at_source:
         return "proven in both places and recorded; the source stays, as delete_source = false says"
@@ -212,7 +218,8 @@ def _copy_steps(observed: ObservedStudy) -> tuple[Step, ...]:
         return (Step.VALIDATED, Step.TRUENAS_COPY, *archive)
     if observed.conditions[Name.SOURCE_RELEASED].reason == IN_TRASH:
         return (Step.TRUENAS_COPY, *archive)
-    return archive if observed.conditions[Name.ON_TRUENAS].reason == SIDECAR_LOST else ()
+    reasons = {observed.conditions[name].reason for name in (Name.ON_TRUENAS, Name.ON_S3)}
+    return archive if reasons & {SIDECAR_LOST, COPY_NOT_COMPARED} else ()
 
 
 def _archive_steps(observed: ObservedStudy) -> tuple[Step, ...]:

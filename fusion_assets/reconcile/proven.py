@@ -5,7 +5,7 @@ on until another one is proven: neither the sidecar that lies on the NAS, nor a 
 against it. Before a sidecar replaces one that was proven, the ledger is told of it: so a run that is killed in between
 leaves none that the ledger does not know.
 
-What belongs here: the fields and what they mean. What does not: finding such a sidecar (`copies`), and what may be
+What belongs here: what its records mean. What does not: finding such a sidecar (`copies`), and what may be
 written over (`overwrite`).
 """
 
@@ -17,33 +17,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from fusion_assets.manifest.extra_fields import (
+    ACCEPTED_AT_FIELD,
+    ACCEPTED_FIELD,
+    ACCEPTED_OVER_FIELD,
+    ACCEPTED_PATHS_FIELD,
+    ADOPTED_ARCHIVE_FIELD,
+    ANNOUNCED_FIELD,
+    ARCHIVE_BEGUN_FIELD,
+    COPY_BEGUN_FIELD,
+    COPY_FINGERPRINT_FIELD,
+    COPY_OF_FIELD,
+    COPY_READ_FIELD,
+    FINGERPRINT_FIELD,
+    SCRUBBED_FIELD,
+    SIDECAR_FIELD,
+)
 from fusion_assets.manifest.record import Record, Status
 
-# Fields the ledger carries beyond the fixed ones: how the source looked when it was hashed.
-FINGERPRINT_FIELD = "fingerprint"
-# The sidecar that was proven last, and one that is to replace it.
-SIDECAR_FIELD = "sidecar_sha256"
-ANNOUNCED_FIELD = "announced_sidecar_sha256"
-# The study at the source that the copies are of, and how it looked: an alias may be given to another one since.
-COPY_OF_FIELD = "copy_of"
-COPY_FINGERPRINT_FIELD = "copy_fingerprint"
-# When this program began to write files, and to upload objects, under a name: the time, by the place.
-COPY_BEGUN_FIELD = "copy_begun_at"
-ARCHIVE_BEGUN_FIELD = "archive_begun_at"
-# That what lay there before was seen to be of this study; and the sidecar it had in S3, empty if it had none there.
-ADOPTED_FIELD = "adopted_at"
-ADOPTED_ARCHIVE_FIELD = "adopted_archive_sha256"
-# When every byte of the copy was last read, if a later run proved only some of its files; and when it was read again
-# whole since.
-COPY_READ_FIELD = "copy_read_at"
-SCRUBBED_FIELD = "scrubbed_at"
 NEVER = datetime.min.replace(tzinfo=UTC)
-# That a person accepted the source as it looked then, and when; which files of it differed from what was proven to the
-# eye (size or time), and from which sidecar. All others must still be what was proven.
-ACCEPTED_FIELD = "accepted_fingerprint"
-ACCEPTED_AT_FIELD = "accepted_at"
-ACCEPTED_PATHS_FIELD = "accepted_paths"
-ACCEPTED_OVER_FIELD = "accepted_over"
 ACCEPTED_FIELDS = (ACCEPTED_FIELD, ACCEPTED_AT_FIELD, ACCEPTED_PATHS_FIELD, ACCEPTED_OVER_FIELD)
 
 

@@ -7,83 +7,58 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fusion_assets.manifest.fold import LedgerView
+from fusion_assets.manifest.extra_fields import FINGERPRINT_FIELD
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.copies import Proven
+from fusion_assets.reconcile.archives import strange_objects
+from fusion_assets.reconcile.conditions import Status, Unseen
 from fusion_assets.reconcile.errors import InvalidStudyError
-from fusion_assets.reconcile.lab import Lab, archive_place, copy_place, is_at_source, source_studies, trashed_studies
+from fusion_assets.reconcile.expected import Expected
+from fusion_assets.reconcile.facts import StudyFacts
+from fusion_assets.reconcile.judge import judge_validated
+from fusion_assets.reconcile.lab import Lab, is_at_source, source_studies
 from fusion_assets.reconcile.observe import read_archive, read_copy
 from fusion_assets.reconcile.overwrite import (
-    RELEASE_BEGUN_FIELD,
-    archived_elsewhere,
-    as_known,
-    is_another,
-    is_renewed,
-    last_proven,
     name_taken,
-    proven_otherwise,
-    recorded_elsewhere,
-    release_broke_off,
-    source_changed,
-    trash_changed,
-    went_back,
 )
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, archive_was_begun, copy_of, copy_was_begun, known_sidecars
+from fusion_assets.reconcile.proven import copy_of
+from fusion_assets.reconcile.study_ledger import StudyLedger
 from fusion_assets.reconcile.surroundings import twins_of
 from fusion_assets.reconcile.unknown import unknown_copies, unknown_differs, unlike_archive, unlike_unknown
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import check_source
 from fusion_assets.transfer.errors import CorruptCopyError, RottenSourceError, name_some
+from fusion_assets.transfer.journal import Journal
+from fusion_assets.transfer.lost_sidecar import read_checksums
 
 
-def refuse_overwriting(lab: Lab, run_name: str, listing: Listing) -> None:
-    """Never write one study over another, nor changed files over proven ones.
+def refuse_invalid_facts(facts: StudyFacts) -> None:
+    """Copy nothing of which a plan would say that it is not valid: every rule of that is asked again, right before.
 
     Args:
-        lab: The lab.
-        run_name: The study.
-        listing: Its directory at the source.
+        facts: What was seen of the study just now.
 
     Raises:
-        InvalidStudyError: That would happen; the message says with what, and the way out.
-        ResourceError: A place cannot be asked.
+        InvalidStudyError: Another study would be written over, or changed files over proven ones, or its names or files
+            are not as they must be; the message says what, and the way out.
+        ResourceError: What tells cannot be seen.
     """
-    backup_name, fingerprint = lab.config.backup_name(run_name), listing.fingerprint()
-    view = lab.ledger.read()
-    record = view.records.get(backup_name)
-    in_trash = run_name in trashed_studies(lab)
-    broke_off = _release_broke_off(lab, record, listing)
-    taken = name_taken(record, run_name, fingerprint, in_trash=in_trash, broke_off=broke_off)
-    if taken := taken or archived_elsewhere(_elsewhere(view, run_name, backup_name), fingerprint):
-        raise InvalidStudyError(taken)
-    once = last_proven(view.history(backup_name))
-    known = known_sidecars(record, once)
-    if known.latest != known.archived and (
-        back := went_back(once, record, listing, read_copy(lab, backup_name), known)
-    ):
-        raise InvalidStudyError(back)
-    if once is None and known and (renewed := is_renewed(once, record, listing, read_copy(lab, backup_name), known)):
-        raise InvalidStudyError(renewed)
-    proven = proven_otherwise(once, record, fingerprint)
-    if proven:
-        copy = as_known(read_copy(lab, backup_name), known)
-        archive = None if copy and copy.checksums else read_archive(lab, backup_name)
-        if changed := is_another(proven, listing, copy) or source_changed(proven, listing, copy, archive):
-            raise InvalidStudyError(changed)
-    if twins := find_twins(lab, run_name):
-        raise InvalidStudyError(
-            f"it would become one with {', '.join(twins)} at the destinations | hint: rename it, or give it an alias"
-        )
-
-
-def _release_broke_off(lab: Lab, record: Record | None, listing: Listing) -> bool:
-    if record is None or RELEASE_BEGUN_FIELD not in record.extra:
-        return False  # as it nearly always is: no need to look at the copy
-    return release_broke_off(record, listing, read_copy(lab, record.backup_name))
+    validated = judge_validated(facts)
+    if validated.status is Status.FALSE:
+        raise InvalidStudyError(validated.message)
+    needed = (facts.source, facts.trash, facts.copy)
+    for seen in (*needed, facts.archive) if validated.status is Status.UNKNOWN else needed:
+        if isinstance(seen, Unseen):
+            raise seen.error
 
 
 def refuse_unlike(
-    lab: Lab, run_name: str, directory: str | None, proven: Proven, may_differ: Collection[str] = ()
+    lab: Lab,
+    run_name: str,
+    said: StudyLedger,
+    directory: str | None,
+    expected: Expected,
+    *,
+    may_differ: Collection[str] = (),
 ) -> None:
     """Never copy or archive anything over what the ledger does not know, unless it is of this study.
 
@@ -92,8 +67,9 @@ def refuse_unlike(
     Args:
         lab: The lab.
         run_name: The study.
+        said: What the ledger says of it.
         directory: Where it is at the source, to be compared; None where it is not.
-        proven: What lies there.
+        expected: What lies there.
         may_differ: Files that a person accepted.
 
     Raises:
@@ -101,74 +77,104 @@ def refuse_unlike(
         RottenSourceError: It has other bytes; they may be put right without a trace in size or time.
         ResourceError: A place cannot be asked.
     """
-    if proven.is_known or directory is None:
+    if expected.is_vouched or directory is None:
         return
-    backup_name = lab.config.backup_name(run_name)
     files = read_listing(lab.source, directory).files
     others = Listing(run_name, tuple(entry for entry in files if entry.path not in may_differ))
-    view = lab.ledger.read()
-    history = view.history(backup_name)
-    known = known_sidecars(view.records.get(backup_name), last_proven(history))
     copy, archive = unknown_copies(
-        known,
-        read_copy(lab, backup_name),
-        read_archive(lab, backup_name),
-        copy_begun=copy_was_begun(history, copy_place(lab, backup_name)),
-        archive_begun=archive_was_begun(history, archive_place(lab, backup_name)),
+        said.sidecars,
+        read_copy(lab, said.backup_name),
+        read_archive(lab, said.backup_name),
+        copy_begun=said.copy_begun,
+        archive_begun=said.archive_begun,
     )
     differs = unknown_differs(others, copy, archive)
     if differs and not may_differ and directory == run_name:
         raise InvalidStudyError(differs)
-    shared = [entry for entry in others.files if entry.path in proven.checksums]
-    if problems := check_source(lab.source, directory, shared, proven.checksums):
+    shared = [entry for entry in others.files if entry.path in expected.checksums]
+    if problems := check_source(lab.source, directory, shared, expected.checksums):
         paths = [problem.path for problem in problems]
         what = f"these files have other bytes: {name_some(paths)}"
-        if known:
-            raise RottenSourceError(unlike_archive(f"of the source {what}", proven.archive_sha256), paths=paths)
+        if said.sidecars:
+            raise RottenSourceError(unlike_archive(f"of the source {what}", expected.archive_sha256), paths=paths)
         raise RottenSourceError(unlike_unknown(what, run_name, acceptable=False), paths=paths)
 
 
-def refuse_stranger(lab: Lab, run_name: str) -> None:
+def refuse_strange_files(
+    lab: Lab, backup_name: str, directory: str, listing: Listing, expected: Expected, *, ask_s3: bool
+) -> None:
+    """Never write over what lies beside our files, if no run of ours wrote it and it has other bytes.
+
+    Somebody put a late file there by hand, or another program still does; at the source it may have rotted since. A
+    file of ours is in the journal before it gets its name, until it is proven; an object of ours says so.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+        directory: Where it is at the source, or in the trash.
+        listing: Of that directory.
+        expected: What was proven last.
+        ask_s3: Whether S3 can be asked, and is to be written.
+
+    Raises:
+        CorruptCopyError: That would be done.
+        ResourceError: A place cannot be asked.
+    """
+    new = {entry.path: entry for entry in listing.files if entry.path not in expected.checksums}
+    if not new:
+        return
+    not_ours = new.keys() - Journal(lab.truenas, backup_name).read().keys()
+    on_nas = read_checksums(lab.truenas, backup_name, not_ours)
+    in_s3 = strange_objects(lab.bucket, backup_name, new) if ask_s3 else {}
+    for place, there in ((lab.truenas.location(backup_name), on_nas), (lab.bucket.object_uri(backup_name), in_s3)):
+        if problems := check_source(lab.source, directory, [new[path] for path in there], there):
+            raise _strange(place, "at the source they have other bytes", [problem.path for problem in problems])
+
+
+def refuse_strange_objects(lab: Lab, backup_name: str, expected: Expected) -> None:
+    """The same for objects of what the NAS has beyond the archive: it was copied while nobody could look at S3.
+
+    Args:
+        lab: The lab.
+        backup_name: The study's name at the destinations.
+        expected: What was proven last.
+
+    Raises:
+        CorruptCopyError: One has other bytes.
+        ResourceError: S3 cannot be asked.
+    """
+    if expected.archive is None:
+        return
+    beyond = expected.checksums.keys() - expected.archive.checksums.keys()
+    there = strange_objects(lab.bucket, backup_name, beyond) if beyond else {}
+    if differing := sorted(path for path, sha256 in there.items() if expected.checksums[path] != sha256):
+        raise _strange(lab.bucket.object_uri(backup_name), "what was proven of them on the NAS is another", differing)
+
+
+def _strange(place: str, what: str, paths: list[str]) -> CorruptCopyError:
+    return CorruptCopyError(
+        f"{place}: files lie there that no run of this program wrote, and {what}: {name_some(paths)}; nothing is "
+        "overwritten | hint: compare them; put good ones at the source, with their times, and move those there away",
+        paths=paths,
+    )
+
+
+def refuse_stranger(lab: Lab, run_name: str, record: Record | None) -> None:
     """Never call another study's copies this one's: an alias may have been given to it since they were made.
 
     Args:
         lab: The lab.
         run_name: The study; of one that is not at the source only its copies are left, whatever it is called now.
+        record: What the ledger says of its backup name.
 
     Raises:
         InvalidStudyError: The copies are of another one.
         ResourceError: The source cannot be asked.
     """
-    record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
     if record is None or copy_of(record) in {"", run_name} or not is_at_source(lab, run_name):
         return
     if taken := name_taken(record, run_name, read_listing(lab.source, run_name).fingerprint(), in_trash=False):
         raise InvalidStudyError(taken)
-
-
-def refuse_changed_trash(lab: Lab, run_name: str, listing: Listing) -> None:
-    """The same for a study whose release was begun.
-
-    Args:
-        lab: The lab.
-        run_name: The study.
-        listing: Its directory in the trash.
-
-    Raises:
-        InvalidStudyError: As for `refuse_overwriting`.
-        ResourceError: A place cannot be asked.
-    """
-    view, backup_name = lab.ledger.read(), lab.config.backup_name(run_name)
-    elsewhere = None if backup_name in view.records else _elsewhere(view, run_name, backup_name)
-    if taken := archived_elsewhere(elsewhere):
-        raise InvalidStudyError(taken)
-    proven = last_proven(view.history(backup_name))
-    if proven and (changed := trash_changed(proven, listing, read_copy(lab, backup_name))):
-        raise InvalidStudyError(changed)
-
-
-def _elsewhere(view: LedgerView, run_name: str, backup_name: str) -> Record | None:
-    return recorded_elsewhere((r for r in view.records.values() if r.run_name == run_name), backup_name)
 
 
 def find_twins(lab: Lab, run_name: str) -> list[str]:
@@ -182,7 +188,7 @@ def find_twins(lab: Lab, run_name: str) -> list[str]:
     return twins_of(lab, source_studies(tuple(lab.source.list())), recorded).get(run_name, [])
 
 
-def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: Proven) -> None:
+def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, expected: Expected) -> None:
     """From half a study no sidecar is ever made.
 
     Args:
@@ -190,12 +196,12 @@ def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: 
         draft: What the ledger is to say of the study.
         origin: The directory at the source that was listed.
         listing: Of that directory.
-        proven: What was proven last.
+        expected: What was proven last.
 
     Raises:
         CorruptCopyError: That would be done: nothing says what the whole study was.
     """
-    if not proven.checksums and not _is_whole(draft, origin, listing):
+    if not expected.checksums and not _is_whole(draft, origin, listing):
         raise CorruptCopyError(
             f"{lab.truenas.location(draft.backup_name)}: nothing says any more what was proven of this study, and what "
             f"the trash has of it may be half of it | hint: bring {SIDECAR_NAME} back from a snapshot of the NAS or "
@@ -203,24 +209,24 @@ def refuse_half(lab: Lab, draft: Record, origin: str, listing: Listing, proven: 
         )
 
 
-def refuse_disputed(lab: Lab, directory: str | None, proven: Proven) -> None:
+def refuse_disputed(lab: Lab, directory: str | None, expected: Expected) -> None:
     """Without its bytes nobody can tell whether the ledger is right of a file, or what S3, and the NAS, say since.
 
     Args:
         lab: The lab.
         directory: Where the study is at the source, or in the trash, to be compared; None where it is not.
-        proven: What was proven last.
+        expected: What was proven last.
 
     Raises:
         CorruptCopyError: They do not say the same of a file that is not there.
         ResourceError: The source cannot be listed.
     """
-    if not proven.disputed:
+    if not expected.disputed:
         return
     there = {entry.path for entry in read_listing(lab.source, directory).files} if directory else set()
-    if gone := sorted(proven.disputed - there):
+    if gone := sorted(expected.disputed - there):
         what = f"{SIDECAR_NAME} is not the one that was proven; it differs of {name_some(gone)}"
-        raise CorruptCopyError(unlike_archive(what, proven.archive_sha256), paths=gone)
+        raise CorruptCopyError(unlike_archive(what, expected.archive_sha256), paths=gone)
 
 
 def _is_whole(draft: Record, origin: str, listing: Listing) -> bool:

@@ -1,7 +1,7 @@
 """The last step of a study, ``source_released``: every gate looked at again, the ledger told before and after.
 
 What belongs here: observing for the gates, finishing what a crash broke off, what the ledger says of it. What does not:
-the gates' rules and the deletion itself (`release`).
+the gates' rules and the deletion itself (`deletion`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,29 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from fusion_assets.integrity.structure import check_structure
+from fusion_assets.manifest.extra_fields import (
+    EVICTED_FIELD,
+    EVICTION_BEGUN_FIELD,
+    FINGERPRINT_FIELD,
+    RELEASE_BEGUN_FIELD,
+    RELEASED_FIELD,
+    SCRUBBED_FIELD,
+    SIDECAR_FIELD,
+)
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table, of_backup
 from fusion_assets.reconcile.apart import refuse_one_place
+from fusion_assets.reconcile.deletion import (
+    SOURCE_PROVEN,
+    TRASH_PROVEN,
+    WAY_OUT,
+    GateError,
+    Released,
+    finish_release,
+    is_as_hashed,
+    release_gates,
+    release_source,
+)
 from fusion_assets.reconcile.entries import append, append_failure, sidecar_problems
 from fusion_assets.reconcile.errors import InconsistentLedgerError
 from fusion_assets.reconcile.idle import Memory, Observation
@@ -27,19 +47,8 @@ from fusion_assets.reconcile.lab import (
     trashed_studies,
 )
 from fusion_assets.reconcile.observe import observe_study
-from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD, spoken
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD, SCRUBBED_FIELD, SIDECAR_FIELD, copy_read_at
-from fusion_assets.reconcile.release import (
-    SOURCE_PROVEN,
-    TRASH_PROVEN,
-    WAY_OUT,
-    GateError,
-    Released,
-    finish_release,
-    is_as_hashed,
-    release_gates,
-    release_source,
-)
+from fusion_assets.reconcile.overwrite import spoken
+from fusion_assets.reconcile.proven import NEVER, copy_read_at
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.transfer.check import Problem, check_archive, check_copy, check_source
 from fusion_assets.transfer.errors import ArchiveError
@@ -48,6 +57,7 @@ from fusion_assets.transfer.sidecar import parse_sidecar
 # A disk that has just been read rarely rots within days; between archiving and a release that a lab put off, or had to
 # wait for, there may be months. A release that follows the archiving reads nothing again.
 _BELIEVED_FOR = timedelta(days=7)
+_EVICTION_FIELDS = {EVICTED_FIELD, EVICTION_BEGUN_FIELD}
 _ONE_DAY_AHEAD = timedelta(days=-1)  # the clock of whoever read it may differ
 _LOG_EVERY_SECONDS = 15.0
 
@@ -84,7 +94,8 @@ def release(lab: Lab, run_name: str, memory: Memory, log: Callable[[str], None] 
         released = _release_source(lab, run_name, record, listing)
     if record is None:  # no gate is open without a record
         return released
-    extra = {name: value for name, value in record.extra.items() if name != RELEASE_BEGUN_FIELD}
+    over = (RELEASE_BEGUN_FIELD, RELEASED_FIELD)  # of a source that was brought back, it is released anew
+    extra = {name: value for name, value in record.extra.items() if name not in over}
     append(lab, replace(record, source_deleted_at=datetime.now(UTC), extra=extra))
     return replace(released, sidecar_sha256=str(record.extra.get(SIDECAR_FIELD, "")))
 
@@ -147,7 +158,8 @@ def _with_copy_read(lab: Lab, run_name: str, record: Record | None, log: Callabl
     if record is None or record.status is not Status.COMPLETE:
         return record  # no gate is open without a complete one
     now, place = datetime.now(UTC), copy_place(lab, record.backup_name)
-    read_at = copy_read_at(record)
+    evicted = _EVICTION_FIELDS & record.extra.keys()  # and yet it is there: somebody brought it back
+    read_at = NEVER if evicted else copy_read_at(record)
     if record.truenas_path == place and _ONE_DAY_AHEAD <= now - read_at <= _BELIEVED_FOR:
         return record
     log(
@@ -159,7 +171,8 @@ def _with_copy_read(lab: Lab, run_name: str, record: Record | None, log: Callabl
     if problems:
         take_back(lab, record, problems)
         raise GateError(run_name, {"CopyRead": "; ".join(str(problem) for problem in problems[:3])})
-    return replace(record, truenas_path=place, extra={**record.extra, SCRUBBED_FIELD: now.isoformat()})
+    extra = {name: value for name, value in record.extra.items() if name not in _EVICTION_FIELDS}
+    return replace(record, truenas_path=place, extra={**extra, SCRUBBED_FIELD: now.isoformat()})
 
 
 def _told(run_name: str, total: int, log: Callable[[str], None]) -> Callable[[int], None]:

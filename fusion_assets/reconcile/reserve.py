@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from fusion_assets.reconcile.locks import LOCKS
+from fusion_assets.reconcile.found_lock import LOCKS
 from resources.errors import NotFoundError, ResourceError, StorageFullError
 from resources.storage import Storage, replace_file
 

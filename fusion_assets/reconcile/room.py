@@ -2,12 +2,14 @@
 
 A run that finds the NAS full has failed, and pauses; meanwhile younger and smaller studies would take all room that is
 made, again and again, and the oldest might never get any. So a study waits for its room without a run, and none that
-is younger gets past it. What belongs here: that queue. What does not: making room (`eviction`), and the check right
-before the first byte is written (`transfer`), which knows exactly.
+is younger gets past it. Where a look takes several ticks, each of them sees some of the studies only: what the others
+claim is remembered from one to the next. What belongs here: that queue. What does not: making room (`eviction`), and
+the check right before the first byte is written (`transfer`), which knows exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusion_assets.reconcile.lab import Lab
@@ -30,6 +32,24 @@ class Room:
     attainable: int
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Room on the NAS that one study wants, or is about to fill.
+
+    Attributes:
+        age: The newest mtime among its files, in ns: the oldest study comes first.
+        size: In bytes.
+        at_work: Whether a run fills it already, or was started to.
+    """
+
+    age: int
+    size: int
+    at_work: bool = False
+
+
+Claims = Mapping[str, Claim]
+
+
 def measure_room(lab: Lab) -> Room | None:
     """Ask the NAS.
 
@@ -48,42 +68,46 @@ def measure_room(lab: Lab) -> Room | None:
     return Room(space.free - reserve, max(space.free, int(evicted_to)) - reserve)
 
 
-class Queue:
-    """The studies that want room, asked in the order of their age."""
+def claims_elsewhere(claims: Claims, *, after: str, reached: str) -> dict[str, Claim]:
+    """The claims of studies that a look did not come by; those it came by say themselves what they want by now.
 
-    def __init__(self, room: Room | None, claimed: int) -> None:
-        """Begin with the oldest.
+    Args:
+        claims: All claims before the look.
+        after: The study it began behind, by name; empty if it began with the first.
+        reached: The last study it came to; empty if it came to the end.
+    """
+    return {study: claim for study, claim in claims.items() if study <= after or (reached and study > reached)}
 
-        Args:
-            room: What there is; None when it is not known, and then nobody waits.
-            claimed: What runs that are under way still have to write.
-        """
-        self._room = room
-        self._left = room.free - claimed if room else 0
-        self._first = ""
 
-    def why_not(self, plan: StudyPlan) -> str | None:
-        """Why a study has to wait for room; if it has not, the room it needs is its own from here on.
+def who_waits(room: Room | None, claims: Claims) -> dict[str, str]:
+    """Why each study that has to wait for room does; what the others claim is theirs.
 
-        One for which evictions alone never make room is not kept waiting, and keeps nobody: its run fails, and a person
-        hears of it.
+    One for which evictions alone never make room is not kept waiting, and keeps nobody: its run fails, and a person
+    hears of it.
 
-        Args:
-            plan: Of a study that is younger than all that were asked for before.
-        """
-        needed = room_for(plan)
-        if self._room is None or not needed or needed > self._room.attainable:
-            return None
-        if self._first:
-            return f"waits for room on the NAS: {self._first} is older and comes first"
-        if needed > self._left:
-            self._first = plan.study
-            return (
-                f"waits for room on the NAS: {readable_size(needed)} are to be copied, "
-                f"{readable_size(max(0, self._left))} are free for it; evictions make room"
+    Args:
+        room: What there is; None when it is not known, and then nobody waits.
+        claims: Of all studies.
+    """
+    if room is None:
+        return {}
+    left = room.free - sum(claim.size for claim in claims.values() if claim.at_work)
+    asking = sorted((claim.age, study, claim.size) for study, claim in claims.items() if not claim.at_work)
+    waiting: dict[str, str] = {}
+    for _, study, size in asking:
+        if size > room.attainable:
+            continue
+        if waiting:
+            waiting[study] = f"waits for room on the NAS: {next(iter(waiting))} is older and comes first"
+        elif size > left:
+            comes = "evictions make room" if size > room.free else "runs at work fill the rest"
+            waiting[study] = (
+                f"waits for room on the NAS: {readable_size(size)} are to be copied, "
+                f"{readable_size(max(0, left))} are free for it; {comes}"
             )
-        self._left -= needed
-        return None
+        else:
+            left -= size
+    return waiting
 
 
 def room_for(plan: StudyPlan) -> int:

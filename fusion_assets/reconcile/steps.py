@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from fusion_assets.integrity.health import HealthWarning, scan_health_check
 from fusion_assets.integrity.structure import StructureReport, check_structure
+from fusion_assets.manifest.extra_fields import REASON_FIELD, SIDECAR_FIELD
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.manifest.table import check_table, of_backup
 from fusion_assets.reconcile.entries import (
@@ -24,19 +25,13 @@ from fusion_assets.reconcile.entries import (
     completed,
 )
 from fusion_assets.reconcile.errors import InconsistentLedgerError, InvalidStudyError, LedgerError
-from fusion_assets.reconcile.invalidity import (
-    REASON_FIELD,
-    found_good,
-    judge_names,
-    known_invalid,
-    refuse_known_invalid,
-)
-from fusion_assets.reconcile.lab import Lab, check_truenas, copy_place
+from fusion_assets.reconcile.invalidity import found_good, judge_names, known_invalid, refuse_known_invalid
+from fusion_assets.reconcile.lab import Lab, check_truenas, copy_place, is_at_source
 from fusion_assets.reconcile.overwrite import is_proven
-from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.reconcile.refusals import find_twins, refuse_stranger
+from fusion_assets.reconcile.study_ledger import study_ledger
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
-from fusion_assets.standard.report import StudyReport
+from fusion_assets.standard.report import StudyReport, summarized
 from fusion_assets.standard.validate import with_clash
 from resources.errors import NotFoundError
 
@@ -91,10 +86,10 @@ def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:
     if not validation.problems:
         _take_back_invalid(lab, run_name, validation.listing)
         return
-    first, *more = validation.problems
-    reason = f"{first} (and {len(more)} more)" if more else first
+    reason = summarized(validation.problems)
     check_truenas(lab)
-    draft = begin(lab, run_name, validation.listing)
+    latest = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+    draft = begin(lab, run_name, validation.listing, latest)
     append_once(lab, replace(draft, status=Status.FAILED_VALIDATION, extra={**draft.extra, REASON_FIELD: reason}))
     raise InvalidStudyError(reason)
 
@@ -108,7 +103,7 @@ def _take_back_invalid(lab: Lab, run_name: str, listing: Listing) -> None:
         return
     check_truenas(lab)
     stands = view.records[backup_name]
-    now = begin(lab, run_name, listing) if stands.status is Status.FAILED_VALIDATION else stands
+    now = begin(lab, run_name, listing, stands) if stands.status is Status.FAILED_VALIDATION else stands
     append(lab, replace(now, extra={**now.extra, **found_good(history, fingerprint)}))
 
 
@@ -157,8 +152,8 @@ def record_entry(lab: Lab, run_name: str) -> Recorded:
             f"the ledger does not say that {run_name} was proven in both places | hint: run truenas_copy and "
             "s3_archive first; they move nothing that is there already"
         )
-    refuse_stranger(lab, run_name)
-    refuse_known_invalid(lab, run_name, None)
+    refuse_stranger(lab, run_name, record)
+    refuse_known_invalid(lab, run_name, study_ledger(lab, view, backup_name))
     _check_still_proven(lab, record)
     appended = record.status is not Status.COMPLETE
     entry = completed(record) if appended else record
@@ -197,8 +192,12 @@ def _check_still_proven(lab: Lab, record: Record) -> None:
         if record.status is Status.COMPLETE:
             return
         raise
-    if hashlib.sha256(sidecar).hexdigest() != record.extra.get(SIDECAR_FIELD):
+    known = record.extra.get(SIDECAR_FIELD)
+    if known is None and record.status is Status.COMPLETE:
+        return  # of another program, or an earlier version: nothing here says which sidecar it was
+    if hashlib.sha256(sidecar).hexdigest() != known:
+        steps = "truenas_copy and s3_archive" if is_at_source(lab, record.run_name) else "s3_archive and manifest_entry"
         raise LedgerError(
-            f"the sidecar of {record.backup_name} is not the one the ledger knows | hint: run truenas_copy and "
-            "s3_archive again; they move nothing that is proven already"
+            f"the sidecar of {record.backup_name} is not the one the ledger knows | hint: run {steps} again in "
+            "Dagster's UI; they move nothing that is proven already"
         )

@@ -21,7 +21,6 @@ from fusion_assets.reconcile.invalidity import known_invalid
 from fusion_assets.reconcile.lab import (
     Lab,
     archive_place,
-    check_places,
     copy_place,
     is_directory,
     source_studies,
@@ -32,7 +31,8 @@ from fusion_assets.reconcile.overwrite import counts_as_proven, is_proven
 from fusion_assets.reconcile.proven import archive_was_begun, copy_was_begun
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.standard.validate import is_study_candidate
-from resources.errors import NotFoundError, ResourceError, described
+from resources.errors import NotFoundError, ResourceError
+from resources.storage import Entry
 
 T = TypeVar("T")
 
@@ -60,29 +60,36 @@ class Surroundings:
     now: datetime
 
 
-def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surroundings:
+def look_around(
+    lab: Lab,
+    entries: tuple[Entry, ...],
+    now: datetime,
+    *,
+    only: str | None = None,
+    on_s3: frozenset[str] | Unseen | None = None,
+) -> Surroundings:
     """What is seen once for all studies.
 
     Args:
-        lab: The lab.
+        lab: The lab, its places seen to be there.
+        entries: What is at the root of its source.
         now: The time of the observation.
         only: A backup name: the NAS and S3 are asked for this one, so that looking at each of 1,000 studies again does
             not list all of them each time.
+        on_s3: What is in S3 as far as it matters, or why it cannot be asked, where that is known: it is not asked then,
+            nor whether it mirrors all of the ledger.
 
     Raises:
         ConfigError: The NAS is on the instrument's own disk; asked only when all studies are looked at.
-        ResourceError: The source or the ledger cannot be listed at all, or a place is not really there.
+        ResourceError: The ledger or the trash cannot be read at all.
     """
-    entries = check_places(lab)
     at_source = source_studies(entries)
     if only is None:
         attempt(lambda: refuse_one_place(lab, entries))  # a look may go without; whoever releases must not
         on_truenas = attempt(lambda: frozenset(e.name for e in lab.truenas.list() if is_study_candidate(e)))
-        on_s3 = attempt(lambda: frozenset(lab.bucket.list_directories("")))
     else:
         on_truenas = attempt(lambda: frozenset({only} if is_directory(lab.truenas, only) else ()))
-        on_s3 = attempt(lambda: frozenset({only} if _any(lab.bucket.list(f"{only}/")) else ()))
-    stale = attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
+    stale = frozenset[str]() if on_s3 is not None else attempt(lambda: frozenset(lab.ledger.stale_mirrors()))
     view = lab.ledger.read()
     by_run_name: defaultdict[str, list[Record]] = defaultdict(list)
     for record in view.records.values():
@@ -102,15 +109,17 @@ def look_around(lab: Lab, now: datetime, *, only: str | None = None) -> Surround
         twins=twins_of(lab, at_source, view.records.values()),
         trashed=trashed_studies(lab),
         on_truenas=on_truenas,
-        on_s3=on_s3,
+        on_s3=attempt(lambda: _in_s3(lab, only)) if on_s3 is None else on_s3,
         locked_backups=attempt(lambda: locked_backups(lab.truenas)),
         stale_months=stale,
         now=now,
     )
 
 
-def _any(found: Iterable[object]) -> bool:
-    return next(iter(found), None) is not None
+def _in_s3(lab: Lab, only: str | None) -> frozenset[str]:
+    if only is None:
+        return frozenset(lab.bucket.list_directories(""))
+    return frozenset({only} if any(lab.bucket.list(f"{only}/")) else ())
 
 
 def known_studies(lab: Lab, around: Surroundings) -> list[tuple[str, str]]:
@@ -193,4 +202,4 @@ def attempt(look: Callable[[], T]) -> T | Unseen:
     try:
         return look()
     except ResourceError as error:
-        return Unseen(described(error))
+        return Unseen(error)

@@ -1,21 +1,16 @@
 """The steps ``truenas_copy`` and ``s3_archive``: one pass over a study, held to what was proven of it before.
 
 What belongs here: the order of looking, refusing, reading again, moving, and telling the ledger. What does not: what
-was proven (`copies`), what may be written over (`overwrite`, `replaceable`), and moving bytes (`transfer`).
+was proven (`expected`), what may be written over (`overwrite`, `replaceable`), and moving bytes (`transfer`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from fusion_assets.manifest.record import Record, Status
-from fusion_assets.reconcile.copies import (
-    Proven,
-    check_ledger,
-    find_proven,
-    put_back_sidecar,
-    read_copy_again,
-)
 from fusion_assets.reconcile.entries import (
     adopted,
     announced,
@@ -30,25 +25,36 @@ from fusion_assets.reconcile.entries import (
     with_copy_read,
     with_proofs,
 )
+from fusion_assets.reconcile.expected import (
+    Expected,
+    check_ledger,
+    find_expected,
+    put_back_sidecar,
+    read_copy_again,
+)
+from fusion_assets.reconcile.facts import SourceFacts
 from fusion_assets.reconcile.invalidity import refuse_known_invalid
-from fusion_assets.reconcile.lab import Lab, is_at_source, trashed_studies
+from fusion_assets.reconcile.lab import TRASH, Lab, is_at_source
+from fusion_assets.reconcile.observe import see_study
 from fusion_assets.reconcile.refusals import (
-    refuse_changed_trash,
     refuse_disputed,
     refuse_half,
-    refuse_overwriting,
+    refuse_invalid_facts,
+    refuse_strange_files,
+    refuse_strange_objects,
     refuse_stranger,
     refuse_unlike,
 )
 from fusion_assets.reconcile.replaceable import replaceable, taken_back
-from fusion_assets.standard.listing import Listing, read_listing
+from fusion_assets.reconcile.study_ledger import study_ledger
+from fusion_assets.standard.listing import Listing
 from fusion_assets.transfer.errors import CorruptCopyError, TransferError
 from fusion_assets.transfer.options import TransferOptions
 from fusion_assets.transfer.outcome import ArchiveOutcome, CopyOutcome
 from fusion_assets.transfer.progress import ProgressSink
 from fusion_assets.transfer.session import Study
 from fusion_assets.transfer.study import archive_copy, copy_and_archive, copy_study
-from resources.errors import ResourceError
+from resources.errors import NotFoundError, ResourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,88 +107,141 @@ def transfer(
         TransferError: The copy failed; the ledger says ``failed_truenas``.
         ResourceError: A place failed; the ledger says which.
     """
-    backup_name = lab.config.backup_name(run_name)
-    away = check_ledger(lab, backup_name, copying=copying)
-    archiving_now = archiving and away is None  # were S3 to come back meanwhile, nobody had looked at what is there
-    at_hand = _find(lab, run_name) if copying else None
-    _refuse(lab, run_name, at_hand)
-    vouched = vouches_for_copy(lab, backup_name)
-    if at_hand and at_hand.directory == run_name:
-        draft = begin(lab, run_name, at_hand.listing)
-    else:
-        draft = go_on(lab, run_name, copy_proven=vouched and not copying)
-    try:  # `draft` grows by what became known, so that the record of a failure takes none of it back
-        proven = find_proven(lab, backup_name, ask_s3=away is None, origin=at_hand.directory if at_hand else None)
-        may_differ = _replaceable(lab, draft, at_hand, proven)
-        if at_hand or proven.is_known:
-            draft = _begin(lab, draft, proven, copying=copying, archiving=archiving_now)
-        read_again = bool(proven.checksums) and not (vouched and proven.is_known)
-        distrusted = frozenset[str]()
-        if read_again and not proven.copy_was_read:
-            distrusted = read_copy_again(lab, backup_name, proven, at_hand.listing if at_hand else None, may_differ)
-        if at_hand is None and not proven.is_known:  # now that the copy was found to be just that
-            draft = _begin(lab, draft, proven, copying=copying, archiving=archiving_now)
-        if at_hand is None and read_again:
-            put_back_sidecar(lab, backup_name, proven)
-            draft = with_copy_read(draft, proven.sha256)
-        copy: CopyOutcome | None = None
-        archive: ArchiveOutcome | None
-        if at_hand:
-            study = _to_copy(lab, backup_name, at_hand, proven, may_differ=may_differ, distrusted=distrusted)
-            copy, archive = _copy(
-                lab, draft, study, proven, archiving=archiving_now, options=options, progress=progress
-            )
-        else:
-            archive = _archive(lab, backup_name, proven, options, progress)
-    except (TransferError, ResourceError) as error:
-        on_truenas = copying or isinstance(error, CorruptCopyError)
-        append_failure(lab, draft, Status.FAILED_TRUENAS if on_truenas else Status.FAILED_S3, error)
-        raise
-    after = with_proofs(draft, copy, archive, copy_read=read_again)
-    unarchived = archive.error if archive else away if archiving else None
+    away = check_ledger(lab, lab.config.backup_name(run_name), copying=copying)
+    # Were S3 to come back meanwhile, nobody had looked at what is there.
+    task = _Task(lab, run_name, archiving and away is None, options, progress)
+    transferred, after = _from_source(task, away) if copying else _from_copy(task)
+    unarchived = transferred.archive.error if transferred.archive else away if archiving else None
     if unarchived:
         append_failure(lab, after, Status.FAILED_S3, unarchived)
     elif not says_complete(lab, after):
         append_once(lab, after)
-    return Transferred(copy, archive, read_again, unarchived)
+    return replace(transferred, unarchived=unarchived)
 
 
-def _find(lab: Lab, run_name: str) -> _AtHand:
-    """A study where it can be copied from: its own directory, or the trash of a release that was broken off."""
-    directory = run_name if is_at_source(lab, run_name) else trashed_studies(lab).get(run_name, run_name)
-    return _AtHand(directory, read_listing(lab.source, directory))
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be done, and how."""
+
+    lab: Lab
+    run_name: str
+    archiving: bool
+    options: TransferOptions
+    progress: ProgressSink
+
+    @property
+    def backup_name(self) -> str:
+        return self.lab.config.backup_name(self.run_name)
 
 
-def _refuse(lab: Lab, run_name: str, at_hand: _AtHand | None) -> None:
-    """Raise `InvalidStudyError` for what must not be copied, or archived, as far as names and looks tell."""
-    if at_hand is None:
-        refuse_stranger(lab, run_name)
-        refuse_known_invalid(lab, run_name, None)
-    elif at_hand.directory == run_name:
-        refuse_overwriting(lab, run_name, at_hand.listing)
-        refuse_known_invalid(lab, run_name, at_hand.listing)
+@contextmanager
+def _failures_told(lab: Lab, draft: Callable[[], Record], status: Status) -> Iterator[None]:
+    """Tell the ledger what goes wrong; of the draft as it is by then, so that nothing that became known is taken back.
+
+    Args:
+        lab: The lab.
+        draft: What the ledger is to say of the study.
+        status: What has failed, unless the copy turns out not to be good.
+    """
+    try:
+        yield
+    except (TransferError, ResourceError) as error:
+        on_truenas = isinstance(error, CorruptCopyError)
+        append_failure(lab, draft(), Status.FAILED_TRUENAS if on_truenas else status, error)
+        raise
+
+
+def _from_source(task: _Task, away: ResourceError | None) -> tuple[Transferred, Record]:
+    """Copy what is at the source, or in the trash, and archive it on the way; with it what the ledger is to say."""
+    lab, backup_name = task.lab, task.backup_name
+    at_hand = _find(lab, task.run_name, away)
+    directory, listing = at_hand.directory, at_hand.listing
+    said = study_ledger(lab, lab.ledger.read(), backup_name)
+    vouched = vouches_for_copy(lab, said.record)
+    if directory == task.run_name:
+        draft = begin(lab, task.run_name, listing, said.record)
     else:
-        refuse_changed_trash(lab, run_name, at_hand.listing)
+        draft = go_on(lab, task.run_name, said.record, copy_proven=False)
+    with _failures_told(lab, lambda: draft, Status.FAILED_TRUENAS):
+        expected = find_expected(lab, said, ask_s3=away is None, origin=directory)
+        refuse_half(lab, draft, directory, listing, expected)
+        refuse_strange_files(lab, backup_name, directory, listing, expected, ask_s3=away is None)
+        refuse_strange_objects(lab, backup_name, expected)
+        may_differ = replaceable(lab, said, draft, listing, expected)
+        refuse_disputed(lab, directory, expected)
+        refuse_unlike(lab, task.run_name, said, directory, expected, may_differ=may_differ)
+        draft = _begin(task, draft, expected, copying=True)
+        read_again = _is_read_again(expected, vouched=vouched)
+        distrusted = frozenset[str]()
+        if read_again and not expected.copy_was_read:
+            distrusted = read_copy_again(lab, said, expected, listing, may_differ)
+        study = _to_copy(lab, backup_name, at_hand, expected, may_differ=may_differ, distrusted=distrusted)
+        copy, archive = _copy(task, draft, study, expected)
+    return Transferred(copy, archive, read_again), with_proofs(draft, copy, archive, copy_read=read_again)
 
 
-def _replaceable(lab: Lab, draft: Record, at_hand: _AtHand | None, proven: Proven) -> frozenset[str]:
-    """The proven files of which the source may have other bytes; raises for what may not be copied at all."""
-    run_name, may_differ = draft.run_name, frozenset[str]()
-    if at_hand:
-        refuse_half(lab, draft, at_hand.directory, at_hand.listing, proven)
-        may_differ = replaceable(lab, draft, at_hand.listing, proven)
-    directory = at_hand.directory if at_hand else run_name if is_at_source(lab, run_name) else None
-    refuse_disputed(lab, directory, proven)
-    refuse_unlike(lab, run_name, directory, proven, may_differ)
-    return may_differ
+def _from_copy(task: _Task) -> tuple[Transferred, Record]:
+    """Archive what is on the NAS, once it was seen to be what was proven; with it what the ledger is to say."""
+    lab, backup_name = task.lab, task.backup_name
+    said = study_ledger(lab, lab.ledger.read(), backup_name)
+    refuse_stranger(lab, task.run_name, said.record)
+    refuse_known_invalid(lab, task.run_name, said)
+    vouched = vouches_for_copy(lab, said.record)
+    draft = go_on(lab, task.run_name, said.record, copy_proven=vouched)
+    with _failures_told(lab, lambda: draft, Status.FAILED_S3):
+        expected = find_expected(lab, said)
+        refuse_strange_objects(lab, backup_name, expected)
+        directory = task.run_name if is_at_source(lab, task.run_name) else None
+        refuse_disputed(lab, directory, expected)
+        refuse_unlike(lab, task.run_name, said, directory, expected)
+        if expected.is_vouched:
+            draft = _begin(task, draft, expected, copying=False)
+        read_again = _is_read_again(expected, vouched=vouched)
+        if read_again and not expected.copy_was_read:
+            read_copy_again(lab, said, expected, None)
+        if not expected.is_vouched:  # now that the copy was found to be just that
+            draft = _begin(task, draft, expected, copying=False)
+        if read_again:
+            put_back_sidecar(lab, backup_name, expected)
+            draft = with_copy_read(draft, expected.sha256)
+        archive = archive_copy(
+            lab.truenas,
+            lab.bucket,
+            backup_name=backup_name,
+            expected=expected.checksums or None,  # else the copy itself says what is wrong with it
+            options=task.options,
+            progress=task.progress,
+        )
+    return Transferred(None, archive, read_again), with_proofs(draft, None, archive, copy_read=read_again)
 
 
-def _begin(lab: Lab, draft: Record, proven: Proven, *, copying: bool, archiving: bool) -> Record:
+def _is_read_again(expected: Expected, *, vouched: bool) -> bool:
+    """Whether a copy must be read whole before it is believed: there is one, and nothing vouches for it."""
+    return bool(expected.checksums) and not (vouched and expected.is_vouched)
+
+
+def _find(lab: Lab, run_name: str, away: ResourceError | None) -> _AtHand:
+    """A study where it may be copied from: its own directory, or the trash of a release that was broken off.
+
+    Raises:
+        InvalidStudyError: It must not be copied.
+    """
+    facts = see_study(lab, run_name, away=away)
+    refuse_invalid_facts(facts)
+    if isinstance(facts.source, SourceFacts):
+        return _AtHand(run_name, facts.source.listing)
+    if isinstance(facts.trash, Listing):
+        return _AtHand(f"{TRASH}/{facts.trash.name}", facts.trash)
+    raise NotFoundError(f"{lab.source.location(run_name)} is not there any more", path=run_name)
+
+
+def _begin(task: _Task, draft: Record, expected: Expected, *, copying: bool) -> Record:
     """Tell the ledger that work begins, and what the study is held to; returns what it was told."""
-    if not proven.is_known:
-        put_back_sidecar(lab, draft.backup_name, proven)
-        draft = adopted(draft, proven.sha256, proven.archive_sha256)
-    draft = begun(lab, draft, copying=copying, archiving=archiving)
+    lab = task.lab
+    if not expected.is_vouched:
+        put_back_sidecar(lab, draft.backup_name, expected)
+        draft = adopted(draft, expected.sha256, expected.archive_sha256)
+    draft = begun(lab, draft, copying=copying, archiving=task.archiving)
     if not says_complete(lab, draft):
         append_once(lab, draft)
     return draft
@@ -192,49 +251,32 @@ def _to_copy(
     lab: Lab,
     backup_name: str,
     at_hand: _AtHand,
-    proven: Proven,
+    expected: Expected,
     *,
     may_differ: frozenset[str],
     distrusted: frozenset[str],
 ) -> Study:
-    back = taken_back(lab, backup_name, at_hand.listing, may_differ, proven)
+    back = taken_back(lab, backup_name, at_hand.listing, may_differ, expected)
     return Study(
         at_hand.directory,
         backup_name,
         at_hand.listing.entries,
-        {**proven.checksums, **back},
+        {**expected.checksums, **back},
         may_differ - back.keys(),
         distrusted | back.keys(),
     )
 
 
-def _copy(
-    lab: Lab,
-    draft: Record,
-    study: Study,
-    proven: Proven,
-    *,
-    archiving: bool,
-    options: TransferOptions,
-    progress: ProgressSink,
-) -> tuple[CopyOutcome, ArchiveOutcome | None]:
+def _copy(task: _Task, draft: Record, study: Study, expected: Expected) -> tuple[CopyOutcome, ArchiveOutcome | None]:
     def announce(sidecar_sha256: str) -> None:
-        if proven.sidecar and proven.sha256 != sidecar_sha256:
+        if expected.sidecar and expected.sha256 != sidecar_sha256:
             append(lab, announced(draft, sidecar_sha256))
 
-    if not archiving:
+    lab, options, progress = task.lab, task.options, task.progress
+    if not task.archiving:
         return copy_study(lab.source, lab.truenas, study, options=options, progress=progress, announce=announce), None
     return copy_and_archive(
         lab.source, lab.truenas, lab.bucket, study, options=options, progress=progress, announce=announce
-    )
-
-
-def _archive(
-    lab: Lab, backup_name: str, proven: Proven, options: TransferOptions, progress: ProgressSink
-) -> ArchiveOutcome:
-    expected = proven.checksums or None  # else the copy itself says what is wrong with it
-    return archive_copy(
-        lab.truenas, lab.bucket, backup_name=backup_name, expected=expected, options=options, progress=progress
     )
 
 

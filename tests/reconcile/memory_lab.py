@@ -17,11 +17,11 @@ from cli.demo.study import design
 from fusion_assets.config import load_config
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.reconcile import releasing, steps
+from fusion_assets.reconcile.deletion import GateError
 from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
 from fusion_assets.reconcile.lab import TRASH, Lab
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_studies
-from fusion_assets.reconcile.release import GateError
 from fusion_assets.reconcile.transferring import refuse_unarchived, transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import TransferError
@@ -256,12 +256,3 @@ def carry_out(lab: Lab, actions: tuple[Step, ...]) -> None:
         steps.record_entry(lab, STUDY)
     if Step.SOURCE_RELEASED in actions:
         releasing.release(lab, STUDY, {})
-
-
-def flip_bit(file: Path) -> None:
-    """As a bad disk does it: the size and the time stay; a second time does not heal it."""
-    status, data = file.stat(), bytearray(file.read_bytes())
-    if data:
-        data[len(data) // 2] = (data[len(data) // 2] + 1) % 256
-        file.write_bytes(data)
-        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))

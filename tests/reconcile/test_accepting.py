@@ -11,8 +11,9 @@ from fusion_assets.reconcile.errors import LedgerError
 from fusion_assets.reconcile.lab import Lab, create_ledger
 from fusion_assets.reconcile.steps import record_entry
 from fusion_assets.standard.listing import read_listing
+from tests.damage import flip_bit
 from tests.real.small_lab import STUDY, SmallLab
-from tests.reconcile.test_steps import flip_bit, transfer
+from tests.reconcile.test_steps import transfer
 
 pytestmark = pytest.mark.real
 

@@ -109,6 +109,27 @@ def test_a_study_that_breaks_the_standard_says_which_rule_first() -> None:
     assert "[R1]" in condition.message
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_the_way_out_is_said_of_a_study_that_breaks_the_standard_however_often_it_is_seen(known: bool) -> None:
+    first = Violation("R1", STUDY, "has 3 fields", "rename it")
+    broken = replace(SOURCE, report=replace(SOURCE.report, violations=(first, replace(first, rule="R5"))))
+    said = f"{first} (and 1 more: `fusion explain` lists them)"
+    study = judged(source=broken, record=None, copy=None, archive=None, invalid=invalid(said) if known else {})
+    assert study.conditions[Name.VALIDATED].message == said
+    plan = plan_study(Desired(delete_source=True), study)
+    if known:
+        assert why_nothing(plan) == said, "a sentence for people, without the words of programs"
+    else:
+        assert plan.actions == (Step.VALIDATED,)
+
+
+def test_words_that_were_bettered_since_do_not_make_an_invalid_study_news_again() -> None:
+    first = Violation("R1", f"{STUDY}\n", "has 3 fields", "rename it")
+    broken = replace(SOURCE, report=replace(SOURCE.report, violations=(first,)))
+    said = invalid(str(replace(first, message="has three fields", hint="call it otherwise")))
+    assert reason(Name.VALIDATED, source=broken, invalid=said) == (Status.FALSE, KNOWN_INVALID)
+
+
 def test_a_broken_image_found_before_is_not_read_again_until_the_study_changes() -> None:
     why = f"[D2] {STUDY}/a/Scan1/a.qptiff: is cut short | hint: scan it again"
     assert reason(Name.VALIDATED, invalid=invalid(why)) == (Status.FALSE, KNOWN_INVALID)
@@ -152,6 +173,42 @@ def test_a_copy_without_its_sidecar_is_unfinished() -> None:
     assert reason(Name.ON_TRUENAS, copy=replace(COPY, checksums=None)) == (Status.FALSE, "CopyUnfinished")
 
 
+BORN_BY_WHAT_ENDED_ONCE = ("sidecar_sha256", "adopted_at", "release_begun_at", "released_at")
+
+
+def test_half_a_copy_whose_study_went_away_says_what_to_remove_unless_it_may_be_back() -> None:
+    begun = replace(RECORD, status=LedgerStatus.IN_PROGRESS, truenas_verified_at=None, s3_verified_at=None)
+    half = {
+        "record": begun,
+        "last_proven": None,
+        "copy": replace(COPY, checksums=None, sidecar=b""),
+        "archive": replace(ARCHIVE, sidecar_sha256=None),
+        "source": None,
+        "copy_begun": True,
+        "archive_begun": True,
+    }
+    failed = replace(begun, status=LedgerStatus.FAILED_TRUENAS)
+    last_there_is = (
+        {"source": SOURCE},
+        {"source": Unseen("it is away")},
+        {"trash": Unseen("it is away")},
+        {"copy": Unseen("it is away")},
+        {"archive": Unseen("it is away")},
+        {"copy": COPY},
+        {"copy": replace(COPY, checksums=None, damage="garbled")},
+        {"copy_begun": False},
+        {"last_proven": RECORD},
+        *({"record": replace(failed, extra={name: "a value"}), "copy": None} for name in BORN_BY_WHAT_ENDED_ONCE),
+        {"record": replace(failed, source_deleted_at=NOW), "copy": None},
+    )
+    for name in (Name.ON_TRUENAS, Name.ON_S3):
+        message = judged(**half).conditions[name].message
+        assert f"remove /nas/{STUDY}, and what there is in s3://bucket/{STUDY}" in message
+        assert "s3://" not in judged(**{**half, "archive_begun": False}).conditions[name].message
+        for other in last_there_is:
+            assert "remove" not in judged(**{**half, **other}).conditions[name].message, other
+
+
 def test_a_file_missing_on_the_nas_is_noticed() -> None:
     files = {FILES[0].path: FILES[0]}
     assert reason(Name.ON_TRUENAS, copy=replace(COPY, files=files)) == (Status.FALSE, "FilesMissing")
@@ -191,6 +248,20 @@ def test_an_evicted_copy_is_evicted_and_not_lost() -> None:
     assert reason(Name.ON_TRUENAS, copy=None) == (Status.FALSE, "NotCopied")
 
 
+@pytest.mark.parametrize("archive", [None, ArchiveFacts(ARCHIVE.sizes, None)])
+def test_an_evicted_study_whose_archive_is_not_in_s3_says_that_and_where_it_was(archive: ArchiveFacts | None) -> None:
+    evicted = replace(RECORD, extra={**RECORD.extra, "truenas_evicted_at": "2026-05-01T01:02:03.456789+00:00"})
+    gone = judged(source=None, copy=None, record=evicted)
+    settled = plan_study(Desired(delete_source=False), gone)
+    assert (settled.verdict, why_nothing(settled)) == (Verdict.SETTLED, "evicted 2026-05-01 01:02 UTC")
+    lost = judged(source=None, copy=None, record=evicted, archive=archive)
+    plan = plan_study(Desired(delete_source=False), lost)
+    assert plan.verdict is Verdict.FAILED
+    assert f"it was archived in {RECORD.s3_uri}" in why_nothing(plan)
+    assert "[s3] in config.toml" in why_nothing(plan)
+    assert judged(record=None, archive=None).conditions[Name.ON_S3].message == ""
+
+
 def test_an_object_missing_or_altered_in_s3_is_noticed() -> None:
     less = {FILES[0].path: FILES[0].size}
     assert reason(Name.ON_S3, archive=replace(ARCHIVE, sizes=less)) == (Status.FALSE, "ObjectsMissing")
@@ -221,6 +292,8 @@ def test_a_mirror_that_is_behind_is_not_recorded_yet() -> None:
 def test_a_lock_is_waited_for_while_its_owner_may_live_and_reported_when_it_is_gone() -> None:
     assert reason(Name.UNLOCKED, lock=LockFacts("by pid 1", owner_is_gone=False)) == (Status.FALSE, "Locked")
     assert reason(Name.UNLOCKED, lock=LockFacts("by pid 1", owner_is_gone=True)) == (Status.FALSE, "StaleLock")
+    hangs = LockFacts("by pid 1", owner_is_gone=False, for_long=True)
+    assert reason(Name.UNLOCKED, lock=hangs) == (Status.FALSE, "LockedForLong")
 
 
 def test_a_released_study_needs_no_look_into_its_copies() -> None:

@@ -15,17 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from fusion_assets.reconcile.found_lock import LOCKS
 from fusion_assets.reconcile.locks import (
-    LOCKS,
-    Unlocked,
     backup_lock,
     find_backup_lock,
     find_locks,
     find_study_lock,
     locked_backups,
     study_lock,
-    unlock,
 )
+from fusion_assets.reconcile.unlocking import Unlocked, unlock
 from fusion_assets.standard.listing import LOCK_NAME
 from resources.errors import NotFoundError, UnavailableError
 from resources.local import LocalStorage

@@ -239,7 +239,7 @@ def test_the_other_host_that_works_on_a_backup_is_named(archived: SmallLab) -> N
     (locks / f"{STUDY}.lock").write_text(owner)
     with archived.opened() as opened:
         for study in (observed(opened), observe_study(opened, STUDY, {})):
-            assert study.conditions[Name.UNLOCKED].reason == "Locked"
+            assert study.conditions[Name.UNLOCKED].reason == "LockedForLong"
             assert "process 7 on microscope-2" in study.conditions[Name.UNLOCKED].message
 
 

@@ -12,15 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_assets.config import BackupSection
-from fusion_assets.manifest.record import RELEASED_FIELD, Record
+from fusion_assets.manifest.extra_fields import (
+    ACCEPTED_FIELD,
+    FINGERPRINT_FIELD,
+    RELEASE_BEGUN_FIELD,
+    RELEASED_FIELD,
+    SIDECAR_FIELD,
+)
+from fusion_assets.manifest.record import Record
 from fusion_assets.manifest.record import Status as LedgerStatus
 from fusion_assets.reconcile.conditions import Name, Status, Unseen
 from fusion_assets.reconcile.facts import ArchiveFacts, CopyFacts, SourceFacts, StudyFacts
 from fusion_assets.reconcile.idle import Observation
 from fusion_assets.reconcile.judge import judge_study
-from fusion_assets.reconcile.overwrite import RELEASE_BEGUN_FIELD, last_proven, name_taken, release_broke_off
+from fusion_assets.reconcile.overwrite import last_proven, name_taken, release_broke_off
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, Desired, ObservedStudy, Verdict, plan_study
-from fusion_assets.reconcile.proven import ACCEPTED_FIELD, FINGERPRINT_FIELD, SIDECAR_FIELD
 from fusion_assets.standard.listing import Listing
 from fusion_assets.standard.report import StudyReport
 from resources.storage import Entry
@@ -127,6 +133,18 @@ def test_damage_on_the_nas_is_not_taken_for_a_change_at_the_source(proven, new, 
     assert not observed.conditions[Name.ON_TRUENAS].is_true
 
 
+@given(
+    proven=proven_files, source=proven_files, left=st.sets(paths), sidecar=st.sampled_from([SIDECAR, b"unknown", b""])
+)
+def test_a_study_is_judged_whatever_its_copy_lacks_of_what_its_sidecar_lists(proven, source, left, sidecar) -> None:
+    """Somebody made the sidecar anew, or it is newer than the ledger, and files of the copy are lost."""
+    study = facts(proven, source, {path: touched(each) for path, each in proven.items() if path in left})
+    assert isinstance(study.copy, CopyFacts)
+    copy = replace(study.copy, sidecar=sidecar, checksums=study.copy.checksums if sidecar else None)
+    for last in (study.last_proven, None):
+        judged(replace(study, copy=copy, last_proven=last))
+
+
 @given(proven_files, st.data())
 def test_a_person_accepts_one_state_of_the_source_and_no_later_one(proven, data) -> None:
     changed = pick(data, proven)
@@ -152,8 +170,14 @@ def test_a_later_run_that_failed_does_not_make_proven_files_fair_game(status: Le
 def test_a_study_that_was_never_complete_is_still_being_written() -> None:
     proven = {"a.bin": entry("a.bin"), "b.bin": entry("b.bin")}
     unfinished = complete(proven, status=LedgerStatus.IN_PROGRESS, completed_at=None, s3_verified_at=None)
-    source = {**proven, "a.bin": resized(proven["a.bin"])}
-    assert not refused(facts(proven, source, record=unfinished, last_proven=last_proven([unfinished])))
+    for changed, is_refused in (
+        (touched(resized(proven["a.bin"])), False),
+        (touched(proven["a.bin"]), False),
+        (resized(proven["a.bin"]), True),  # it grew, and its time did not
+        (touched(proven["a.bin"])._replace(size=9), True),
+    ):
+        study = facts(proven, {**proven, "a.bin": changed}, record=unfinished, last_proven=last_proven([unfinished]))
+        assert refused(study) is is_refused
 
 
 def test_a_name_that_was_used_again_before_the_first_study_was_archived_is_not_copied_over_it() -> None:

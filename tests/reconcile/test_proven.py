@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.proven import (
+from fusion_assets.manifest.extra_fields import (
     ACCEPTED_PATHS_FIELD,
     ADOPTED_ARCHIVE_FIELD,
     ANNOUNCED_FIELD,
     ARCHIVE_BEGUN_FIELD,
     SIDECAR_FIELD,
-    accepted_since,
-    agreed,
-    archive_was_begun,
-    is_named,
 )
+from fusion_assets.manifest.record import Record
+from fusion_assets.reconcile.proven import accepted_since, agreed, archive_was_begun, is_named
 from tests.manifest.records import record
 
 PATHS = st.sampled_from(["a", "b", "c", "d"])

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from fusion_assets.manifest.extra_fields import FINGERPRINT_FIELD, SIDECAR_FIELD
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile import releasing, steps, transferring
+from fusion_assets.reconcile.deletion import GateError
 from fusion_assets.reconcile.entries import vouches_for_copy
 from fusion_assets.reconcile.errors import InvalidStudyError, LedgerError
 from fusion_assets.reconcile.lab import TRASH, Lab
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
-from fusion_assets.reconcile.release import GateError
 from fusion_assets.reconcile.transferring import Transferred
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
 from resources.errors import NotMountedError, ResourceError, UnavailableError
+from tests.damage import flip_bit
 from tests.manifest.records import record
 from tests.real.small_lab import PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
 
@@ -53,17 +54,8 @@ def latest(opened: Lab, study: str = STUDY) -> Record:
     return opened.ledger.read().records[study]
 
 
-def flip_bit(file: Path) -> None:
-    """The size and the time stay."""
-    status = file.stat()
-    data = bytearray(file.read_bytes())
-    data[0] ^= 1
-    file.write_bytes(data)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def forget_ledger(lab: SmallLab) -> None:
-    """As if both the ledger and its mirror had been lost."""
+def empty_ledger(lab: SmallLab) -> None:
+    """As if all that both the ledger and its mirror said had been lost."""
     for month in (lab.nas / "_manifest").glob("*.jsonl"):
         month.write_bytes(b"")
         lab.server.client().delete_object(Bucket=lab.bucket, Key=f"{PREFIX}/_manifest/{month.name}")
@@ -137,12 +129,12 @@ def test_another_study_of_an_archived_name_is_never_copied_over_it(complete, lab
         transfer(opened, study=OTHER)
     assert not (lab.nas / OTHER).exists()
     lab.add_study(STUDY.upper())
-    with pytest.raises(InvalidStudyError, match="would become one"):
+    with pytest.raises(InvalidStudyError, match="is the same name as"):
         transfer(opened, study=STUDY.upper())
 
 
 def test_a_copy_that_no_record_vouches_for_is_read_again_before_it_is_archived(proven, lab):
-    forget_ledger(lab)
+    empty_ledger(lab)
     file = lab.copy / lab.path_of("focus003.bin")
     flip_bit(file)
     with pytest.raises(CorruptCopyError, match=file.name):
@@ -155,7 +147,7 @@ def test_a_copy_that_no_record_vouches_for_is_read_again_before_it_is_archived(p
 
 
 def test_a_copy_that_no_record_vouches_for_is_read_again_and_only_its_bad_files_are_copied_again(complete, lab):
-    forget_ledger(lab)
+    empty_ledger(lab)
     bad = lab.copy / lab.path_of("focus003.bin")
     flip_bit(bad)
     before = lab.files()
@@ -173,7 +165,7 @@ def test_a_sidecar_that_somebody_wrote_again_is_not_believed_before_its_files_we
     sidecar = lab.copy / SIDECAR_NAME
     good = sidecar.read_bytes()
     sidecar.write_bytes(good.replace(good[:64], b"0" * 64))
-    assert not vouches_for_copy(complete, STUDY)
+    assert not vouches_for_copy(complete, latest(complete))
     done = transfer(complete)
     assert done.copy_read_again
     assert done.copy is not None
@@ -215,7 +207,7 @@ def ledger_files(lab: SmallLab) -> set[Path]:
 
 
 def test_a_copy_read_again_is_not_read_once_more_because_s3_did_not_answer(complete, monkeypatch, lab):
-    forget_ledger(lab)
+    empty_ledger(lab)
     lab.server.client().delete_object(Bucket=lab.bucket, Key=lab.key(lab.path_of("focus003.bin")))
     with monkeypatch.context() as away:
         away.setattr(complete.bucket, "put", raising(UnavailableError("S3 does not answer")))
@@ -281,6 +273,16 @@ def test_a_copy_that_changed_since_it_was_proven_is_not_recorded(proven, lab):
     with pytest.raises(LedgerError, match="not the one the ledger knows"):
         steps.record_entry(proven, STUDY)
     assert latest(proven).status is Status.IN_PROGRESS
+
+
+def test_a_complete_record_of_an_older_ledger_that_names_no_sidecar_is_mirrored_as_it_is(complete, lab):
+    known = latest(complete)
+    complete.ledger.append(replace(known, extra={k: v for k, v in known.extra.items() if k != SIDECAR_FIELD}))
+    for key in [key for key in lab.objects() if "/_manifest/" in key]:
+        lab.server.client().delete_object(Bucket=lab.bucket, Key=key)
+    assert complete.ledger.stale_mirrors()
+    assert not steps.record_entry(complete, STUDY).appended
+    assert complete.ledger.stale_mirrors() == []
 
 
 def test_complete_is_written_once_and_the_mirror_follows(proven, lab):

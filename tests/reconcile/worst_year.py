@@ -17,6 +17,7 @@ from random import Random
 
 from hypothesis import event
 
+from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
 from fusion_assets.reconcile.overwrite import last_proven
@@ -26,7 +27,8 @@ from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.sidecar import parse_sidecar
 from resources.s3_errors import ArchivedObjectError
 from resources.s3_objects import ObjectInfo
-from tests.reconcile.memory_lab import FAILURES, RAW, STUDY, MemoryLab, WholeBucket, carry_out, flip_bit
+from tests.damage import rot
+from tests.reconcile.memory_lab import FAILURES, RAW, STUDY, MemoryLab, WholeBucket, carry_out
 from tests.transfer.memory_bucket import Stored
 
 STEPS = (Step.TRUENAS_COPY, Step.S3_ARCHIVE, Step.MANIFEST_ENTRY, Step.SOURCE_RELEASED)
@@ -114,6 +116,10 @@ class Year:
             if path not in self.rotten_on_nas:
                 held = (self.lab.copy / path).read_bytes()
                 assert hashlib.sha256(held).hexdigest() == sha256, f"{path} was called proven on the NAS: {said}"
+        # What had rotted before it was first read is what was archived: README, Limits.
+        self.good = {
+            (path, data) for path, data in self.good if checksums.get(path) in {None, hashlib.sha256(data).hexdigest()}
+        }
 
     # Runs.
 
@@ -173,7 +179,23 @@ class Year:
 
     def rot_at_source(self, random: Random) -> None:
         if file := _file(random, self.lab.here()):
-            flip_bit(file)
+            rot(file)
+
+    def cut_at_source(self, random: Random) -> None:
+        """As a repair of its disk does: the time stays. What the ledger says was proven of it is not given up."""
+        file = _file(random, self.lab.study)
+        if not file or not file.stat().st_size:
+            return
+        path, time, record = file.relative_to(self.lab.study).as_posix(), file.stat().st_mtime_ns, self._record()
+        if record and record.truenas_verified_at and (path, file.read_bytes()) in self.good:
+            self.protected |= (
+                {(path, file.read_bytes())} if "nas" in self.lab.places(path, file.read_bytes()) else set()
+            )
+        os.truncate(file, random.randrange(file.stat().st_size))
+        os.utime(file, ns=(time, time))
+
+    def _record(self) -> Record | None:
+        return self.lab.opened().ledger.read().records.get(STUDY)
 
     def change_at_source(self, random: Random) -> None:
         if file := _file(random, self.lab.study):
@@ -187,6 +209,8 @@ class Year:
     def _write(self, path: str, data: bytes) -> None:
         # The older bytes, if they were never proven, are given up: whoever is still being written changes.
         self.good = {version for version in self.good if version[0] != path} | {(path, data)}
+        if last_proven(self.lab.opened().ledger.read().history(STUDY)) is None:
+            self.protected = {version for version in self.protected if version[0] != path}
         self.lab.write(path, data)
         self._remember_times()
 
@@ -241,7 +265,7 @@ class Year:
 
     def flip_on_nas(self, random: Random) -> None:
         if file := _file(random, self.lab.copy):
-            flip_bit(file)
+            rot(file)
             self.rotten_on_nas.add(file.relative_to(self.lab.copy).as_posix())
 
     def copies_of_another_program(self, random: Random) -> None:
@@ -254,6 +278,21 @@ class Year:
             shutil.copytree(self.lab.study, self.lab.copy, symlinks=True)
         if random.random() < 0.3:
             self.lose_archive(random)
+
+    def put_by_hand(self, random: Random) -> None:
+        """A late file that a person does not wait for: copied to the NAS, to S3, or to both."""
+        if not self.lab.study.is_dir() or last_proven(self.lab.opened().ledger.read().history(STUDY)) is None:
+            return
+        path = f"{RAW}/late{random.randrange(9)}.bin"
+        if self.lab.copy.joinpath(path).exists() or f"{STUDY}/{path}" in self.bucket.objects:
+            return
+        self._write(path, os.urandom(350))
+        version = (path, (self.lab.study / path).read_bytes())
+        if random.random() < 0.7 and self.lab.copy.joinpath(RAW).is_dir():
+            shutil.copy2(self.lab.study / path, self.lab.copy / path)
+        if random.random() < 0.5:
+            self.bucket.objects[f"{STUDY}/{path}"] = Stored(version[1], {})
+        self.protected |= {version} if self.lab.places(*version) > {"source"} else set()
 
     def lose_journal(self, random: Random) -> None:
         for file in self.lab.copy.glob("*journal*"):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusion_assets.manifest.extra_fields import FINGERPRINT_FIELD
 from fusion_assets.reconcile.conditions import Condition, Name, Status, true
+from fusion_assets.reconcile.deletion import SOURCE_PROVEN, GateError, finish_release, release_gates, release_source
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
-from fusion_assets.reconcile.release import SOURCE_PROVEN, GateError, finish_release, release_gates, release_source
 from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from resources.errors import AlreadyExistsError, ResourceError
 from resources.local import LocalStorage

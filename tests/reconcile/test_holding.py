@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from fusion_assets.reconcile.locking import locked, locks_in_the_way
-from fusion_assets.reconcile.locks import LOCKS
+from fusion_assets.reconcile.found_lock import LOCKS
+from fusion_assets.reconcile.holding import locked, locks_in_the_way
 from resources.errors import NotMountedError
 from tests.real.small_lab import LOCK, STUDY, SmallLab
 

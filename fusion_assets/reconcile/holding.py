@@ -10,16 +10,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from fusion_assets.reconcile.apart import is_marked, mark_truenas, refuse_one_place
+from fusion_assets.reconcile.found_lock import LOCKS, FoundLock
 from fusion_assets.reconcile.lab import Lab, check_truenas, is_at_source
-from fusion_assets.reconcile.locks import (
-    LOCKS,
-    FoundLock,
-    backup_lock,
-    find_backup_lock,
-    find_locks,
-    locked_backups,
-    study_lock,
-)
+from fusion_assets.reconcile.locks import backup_lock, find_backup_lock, find_locks, locked_backups, study_lock
 from fusion_assets.reconcile.reserve import keep_reserve
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fusion_assets.manifest.extra_fields import FINGERPRINT_FIELD
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import RELEASE_GATES, ObservedStudy
-from fusion_assets.reconcile.proven import FINGERPRINT_FIELD
 from fusion_assets.standard.listing import LOCK_NAME, Listing, read_listing
 from fusion_assets.transfer.plan import same_file
 from resources.errors import ResourceError
