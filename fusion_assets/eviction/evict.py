@@ -18,11 +18,11 @@ from fusion_assets.eviction.store import look_at_source
 from fusion_assets.eviction.trash import Finished, put_right, remove_copy
 from fusion_assets.manifest.record import Record
 from fusion_assets.reconcile.conditions import Condition, Unseen, false, true
+from fusion_assets.reconcile.deletion import changed_between
 from fusion_assets.reconcile.entries import append
+from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.lab import TRASH, Lab, check_truenas, is_directory
-from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.locks import cleanup_lock
-from fusion_assets.reconcile.release import changed_between
 from fusion_assets.reconcile.releasing import take_back
 from fusion_assets.reconcile.reserve import keep_reserve, with_reserve
 from fusion_assets.standard.listing import Listing, read_listing

@@ -17,6 +17,7 @@ from itertools import accumulate
 from statistics import median
 
 from fusion_assets.eviction.history import Sample
+from fusion_assets.notify.letter import counted
 
 _DAY = 86_400.0
 _SHORTEST = timedelta(days=2)
@@ -94,7 +95,7 @@ def forecast(samples: Sequence[Sample], evictions: Sequence[Eviction], threshold
         threshold_pct: ``[cleanup] free_threshold_pct``.
     """
     if len(samples) < _FEWEST:
-        return NotEnough(f"{len(samples)} measurements, {_FEWEST} are needed")
+        return NotEnough(f"{counted(len(samples), 'measurement')}, {_FEWEST} are needed")
     span = samples[-1].at - samples[0].at
     if span < _SHORTEST:
         return NotEnough(f"{span / timedelta(days=1):.1f} days, {_SHORTEST.days} are needed")

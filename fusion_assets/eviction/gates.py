@@ -19,12 +19,12 @@ from fusion_assets.eviction.policy import missing_bytes
 from fusion_assets.eviction.store import AtSource, look_at_source, why_not_released
 from fusion_assets.eviction.telling import held_by_snapshots
 from fusion_assets.eviction.trash import may_go
+from fusion_assets.manifest.extra_fields import SIDECAR_FIELD
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Condition, false, true
 from fusion_assets.reconcile.entries import sidecar_is
 from fusion_assets.reconcile.lab import Lab
-from fusion_assets.reconcile.proven import SIDECAR_FIELD
 from fusion_assets.standard.listing import SIDECAR_NAME, Listing, read_listing
 from fusion_assets.standard.validate import is_study_candidate
 from fusion_assets.transfer.check import Problem

@@ -18,10 +18,11 @@ from fusion_assets.eviction.trash import Trashed, trashed_copies
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record, Status
 from fusion_assets.reconcile.conditions import Unseen
+from fusion_assets.reconcile.found_lock import FoundLock
 from fusion_assets.reconcile.lab import Lab, check_truenas, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import FoundLock, find_backup_lock, find_cleanup_lock, locked_backups
+from fusion_assets.reconcile.locks import find_backup_lock, find_cleanup_lock, locked_backups
 from fusion_assets.standard.validate import is_study_candidate
-from resources.errors import ResourceError, described
+from resources.errors import NotMountedError, ResourceError
 from resources.storage import Space
 
 
@@ -134,11 +135,12 @@ def look_at_source(lab: Lab) -> AtSource:
     try:
         entries = tuple(lab.source.list())
         if not entries:
-            empty = Unseen(f"the source {lab.source.root} is empty: a share that is not mounted looks like this")
+            what = f"the source {lab.source.root} is empty: a share that is not mounted looks like this"
+            empty = Unseen(NotMountedError(what))
             return AtSource(empty, empty)
         return AtSource(frozenset(source_studies(entries)), frozenset(trashed_studies(lab)))
     except ResourceError as error:
-        unseen = Unseen(described(error))
+        unseen = Unseen(error)
         return AtSource(unseen, unseen)
 
 

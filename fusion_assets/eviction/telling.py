@@ -14,15 +14,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fusion_assets.eviction.forecast import Eviction
+from fusion_assets.manifest.extra_fields import (
+    ADOPTED_FIELD,
+    COPY_BEGUN_FIELD,
+    EVICTED_FIELD,
+    EVICTION_BEGUN_FIELD,
+    FREE_AFTER_FIELD,
+    FREE_BEFORE_FIELD,
+)
 from fusion_assets.manifest.fold import LedgerView
 from fusion_assets.manifest.record import Record
-from fusion_assets.reconcile.lab import EVICTED_FIELD, EVICTION_BEGUN_FIELD
-from fusion_assets.reconcile.proven import ADOPTED_FIELD, COPY_BEGUN_FIELD
 from resources.storage import Space
-
-# The free bytes of the NAS before and after an eviction: whether its space came back.
-FREE_BEFORE_FIELD = "free_before"
-FREE_AFTER_FIELD = "free_after"
 
 _FIELDS = frozenset({EVICTED_FIELD, EVICTION_BEGUN_FIELD, FREE_BEFORE_FIELD, FREE_AFTER_FIELD})
 # Of what is given back, half must be seen: compression makes a copy smaller on the disk than its bytes.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -22,8 +22,8 @@ from fusion_assets.manifest.mirror import (
     MirrorState,
     compare,
     get_month,
-    is_mirrored,
     join,
+    lost_lines,
     mirrored_sizes,
     put_month,
     read_whole,
@@ -148,15 +148,16 @@ class Ledger:
                 self._repair(PINS)
             self._append(PINS, line)
 
-    def mirror(self, month: str, *, overwrite: bool = False) -> None:
+    def mirror(self, month: str, *, losing: Collection[bytes] | None = None) -> None:
         """Bring the mirror of one month up to date.
 
         Args:
             month: ``YYYY-MM``.
-            overwrite: Even if it holds something else than the beginning of the file, as after an edit by hand.
+            losing: Even if the mirror holds something else than the beginning of the file, as after an edit by hand:
+                the lines, from `lost_by_mirroring`, that it may lose. None: it loses nothing.
 
         Raises:
-            MirrorConflictError: The file is not there, or `overwrite` is needed.
+            MirrorConflictError: The file is not there, or the mirror would lose something else.
             MirrorError: S3 did not take it.
             LockHeldError: Another writer kept the ledger locked.
         """
@@ -173,13 +174,21 @@ class Ledger:
                     month=month,
                     path=place,
                 ) from error
-            put_month(self._bucket, month, content, overwrite=overwrite)
+            put_month(self._bucket, month, content, losing=losing)
 
-    def mirror_state(self, *, thorough: bool = False) -> list[MirrorState]:
-        """Compare all months with their mirror: one listing on each side.
+    def lost_by_mirroring(self, month: str) -> tuple[bytes, ...]:
+        """The lines of a month that S3 holds and its file does not, in order.
 
         Args:
-            thorough: Also compare SHA-256: one HEAD and one file read for each month.
+            month: ``YYYY-MM``.
+
+        Raises:
+            ResourceError: Either side cannot be read.
+        """
+        return lost_lines(get_month(self._bucket, month), self._content(month) or b"") if self._bucket else ()
+
+    def mirror_state(self) -> list[MirrorState]:
+        """Compare all months with their mirror: one listing on each side.
 
         Raises:
             ResourceError: Either side cannot be listed.
@@ -190,15 +199,7 @@ class Ledger:
             sizes = self._sizes()
         except (NotFoundError, NotMountedError):
             sizes = {}
-        states = compare(sizes, mirrored_sizes(self._bucket))
-        if not thorough:
-            return states
-        return [
-            MirrorState(
-                state.month, state.size, state.mirrored_size, same=state.same and self._is_mirrored(state.month)
-            )
-            for state in states
-        ]
+        return compare(sizes, mirrored_sizes(self._bucket))
 
     def lost_months(self) -> list[str]:
         """The months of which S3 mirrors what the ledger does not have: their file is missing, was cut, or is another.
@@ -330,10 +331,6 @@ class Ledger:
         if not (self._read(aside) or b"").endswith(fragment):  # killed right here, the next repair finds it done
             self._storage.append(aside, fragment)
         replace_file(self._storage, _file(month), content.removesuffix(torn))
-
-    def _is_mirrored(self, month: str) -> bool:
-        content = self._content(month)
-        return self._bucket is not None and content is not None and is_mirrored(self._bucket, month, content)
 
     def _content(self, month: str) -> bytes | None:
         return self._read(_file(month))

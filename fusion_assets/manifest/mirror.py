@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from resources.errors import ChecksumError, ResourceError, UnavailableError
@@ -82,7 +82,7 @@ def compare(sizes: Mapping[str, int], mirrored: Mapping[str, int]) -> list[Mirro
     ]
 
 
-def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool = False) -> None:
+def put_month(bucket: S3Bucket, month: str, content: bytes, *, losing: Collection[bytes] | None = None) -> None:
     """Make a month's object in S3 equal to its file.
 
     A mirror that was emptied by a lost NAS would be none. So what S3 holds must be the beginning of `content`.
@@ -91,10 +91,10 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
         bucket: Where.
         month: ``YYYY-MM``.
         content: The whole file.
-        overwrite: Put it even though S3 holds something else, as after an edit by hand.
+        losing: The lines, and no others, that S3 may lose by it, as after an edit by hand; None: S3 loses nothing.
 
     Raises:
-        MirrorConflictError: S3 holds something that is not in `content`.
+        MirrorConflictError: S3 holds something else that is not in `content`.
         MirrorError: S3 did not take it.
     """
     key = mirror_key(month)
@@ -104,7 +104,7 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
         if there is not None and _is_beginning(bucket, there, content):
             if there.size == len(content):
                 return
-        elif there is not None and not overwrite:
+        elif there is not None and not _may_lose(losing, get_month(bucket, month), content):
             raise _conflict(bucket, month)
         bucket.put(key, content, sha256=digest, metadata={"sha256": digest.hex()})
     except MirrorError:
@@ -116,6 +116,21 @@ def put_month(bucket: S3Bucket, month: str, content: bytes, *, overwrite: bool =
             month=month,
             path=bucket.object_uri(key),
         ) from error
+
+
+def _may_lose(losing: Collection[bytes] | None, mirrored: bytes, content: bytes) -> bool:
+    return losing is not None and set(lost_lines(mirrored, content)) <= set(losing)
+
+
+def lost_lines(mirrored: bytes, content: bytes) -> tuple[bytes, ...]:
+    """The lines that S3 would lose if a month were mirrored as it is, in order. Pure.
+
+    Args:
+        mirrored: The month in S3.
+        content: The month on the NAS.
+    """
+    kept = set(content.split(b"\n"))
+    return tuple(line for line in mirrored.split(b"\n") if line.strip() and line not in kept)
 
 
 def read_whole(bucket: S3Bucket, name: str, read: Callable[[], bytes]) -> bytes:
@@ -151,12 +166,6 @@ def _conflict(bucket: S3Bucket, name: str) -> MirrorConflictError:
         month=name,
         path=place,
     )
-
-
-def is_mirrored(bucket: S3Bucket, month: str, content: bytes) -> bool:
-    """Whether S3 holds exactly `content` for a month, by size and SHA-256."""
-    there = bucket.head(mirror_key(month))
-    return there is not None and there.size == len(content) and _is_beginning(bucket, there, content)
 
 
 def get_month(bucket: S3Bucket, month: str) -> bytes:

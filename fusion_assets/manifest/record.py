@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from fusion_assets.manifest.extra_fields import RELEASED_FIELD
+
 
 class Status(StrEnum):
     """How far a backup came."""
@@ -43,7 +45,7 @@ class Record:
         truenas_verified_at: When every file was read back from the NAS and found equal.
         s3_verified_at: When every object in S3 was found proven and complete.
         completed_at: When the backup was complete.
-        source_deleted_at: When the source was released.
+        source_deleted_at: When the source was released; after a repair, when that was complete (see `released_at`).
         status: How far it came.
         extra: Fields beyond these, kept as they are.
     """
@@ -67,6 +69,14 @@ class Record:
     def was_released(self) -> bool:
         """Whether the source was released, be the backup complete now or not: its copies are the only ones."""
         return self.source_deleted_at is not None or bool(self.extra.get(RELEASED_FIELD))
+
+    @property
+    def released_at(self) -> datetime | None:
+        """When the source was released, whatever was repaired since; None if it was not, or nobody knows when."""
+        try:
+            return datetime.fromisoformat(self.extra[RELEASED_FIELD])
+        except (KeyError, TypeError, ValueError):
+            return self.source_deleted_at
 
     def to_fields(self) -> dict[str, Any]:
         """The record as it stands in the ledger: plain JSON values, the fixed fields first.
@@ -101,9 +111,6 @@ FIELDS = tuple(item.name for item in fields(Record) if item.name != "extra")
 """The fixed fields of a record, in the order they are written."""
 
 FIELD_SET = frozenset(FIELDS)
-
-RELEASED_FIELD = "released_at"
-"""An extra field: when the source was released, while a backup of it that was complete is being repaired."""
 
 TIME_FIELDS = ("started_at", "truenas_verified_at", "s3_verified_at", "completed_at", "source_deleted_at")
 """The times of a record, in the order in which they happen."""

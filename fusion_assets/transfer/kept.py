@@ -30,7 +30,7 @@ from fusion_assets.transfer.proof import FileProof, multipart_proof
 from fusion_assets.transfer.readback import NasFailure
 from fusion_assets.transfer.session import Session
 from fusion_assets.transfer.small import run_small
-from fusion_assets.transfer.upload import Archive, Upload
+from fusion_assets.transfer.upload import Upload, Uploads
 from resources.errors import ResourceError
 from resources.storage import Reader
 
@@ -75,7 +75,7 @@ def _read_again(session: Session, proof: FileProof, buffer: memoryview) -> None:
         set_aside(session, proof, buffer)
 
 
-def _archive_large(session: Session, archive: Archive, proof: FileProof) -> bool:
+def _archive_large(session: Session, archive: Uploads, proof: FileProof) -> bool:
     """Archive a file as far as S3 does not have it; returns whether all of it was read for that."""
     proof = archive.recognised(proof)
     if proof.composite is None and (part_size := archive.part_size_to_check(proof)):
@@ -141,7 +141,7 @@ class _Uploading:
         rotten: Whether it is not the file of the record; then nothing of it becomes an object.
     """
 
-    def __init__(self, session: Session, archive: Archive, reader: Reader, proof: FileProof) -> None:
+    def __init__(self, session: Session, archive: Uploads, reader: Reader, proof: FileProof) -> None:
         self._session, self._archive, self._reader, self._proof = session, archive, reader, proof
         self._part_size = session.options.part_size_of(proof.size)
         self._digests: list[bytes] = []

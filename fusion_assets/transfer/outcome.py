@@ -47,6 +47,16 @@ class CopyOutcome:
     stage_seconds: Mapping[Stage, float]
 
     @property
+    def read_back(self) -> str:
+        """What of the copy was read back in this run, and what that proved."""
+        if self.nas_read >= self.total_bytes:
+            return self.read_back_claim
+        if not self.nas_read:
+            return "nothing was read this time: earlier runs read all of it back"
+        part = f"{self.nas_read:,} of {self.total_bytes:,} bytes this time, the others by earlier runs"
+        return f"{part}: {self.read_back_claim}"
+
+    @property
     def files(self) -> int:
         """How many files the copy has."""
         return len(self.proofs)

@@ -72,6 +72,11 @@ def same_file(one: Entry | FileProof, other: Entry | FileProof) -> bool:
     return one.size == other.size and abs(one.mtime_ns - other.mtime_ns) <= MTIME_TOLERANCE_NS
 
 
+def is_later(one: Entry | FileProof, other: Entry | FileProof) -> bool:
+    """Whether one was written after the other, by as much as any storage tells apart."""
+    return one.mtime_ns > other.mtime_ns + MTIME_TOLERANCE_NS
+
+
 def plan_copy(
     entries: Sequence[Entry],
     held: Mapping[str, Entry],

@@ -74,7 +74,8 @@ def check_space(nas: Storage, files: Iterable[Entry], reserve: int) -> None:
     if missing > 0:
         raise StorageFullError(
             f"{nas.root} has {readable_size(free)} free; {readable_size(needed)} are to be copied and "
-            f"{readable_size(reserve)} must stay free: {readable_size(missing)} are missing. Run a cleanup, or enlarge "
+            f"{readable_size(reserve)} must stay free: {readable_size(missing)} are missing | hint: make room by "
+            "`fusion cleanup run` (where it says that enough is free, raise [cleanup] free_threshold_pct), or enlarge "
             "the quota",
             path=nas.root,
         )

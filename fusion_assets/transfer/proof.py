@@ -27,6 +27,9 @@ METADATA_MTIME = "mtime"
 MTIME_TOLERANCE_NS = 100
 """SMB and NTFS keep times in units of 100 ns."""
 
+WRITTEN_BY_US = {"writer": "fusion-toolkit"}
+"""Metadata of every object of ours: one that no sidecar lists is of a run that was killed, or somebody put it there."""
+
 METADATA_COMPOSITES = "composites-sha256"
 """Metadata of the sidecar object: `composites_digest` of the study when it was proven."""
 
@@ -105,10 +108,19 @@ def object_metadata(proof: FileProof, part_size: int | None = None) -> dict[str,
         part_size: Bytes of the parts of a multipart object; None for one PUT.
     """
     seconds, nanoseconds = divmod(proof.mtime_ns, 1_000_000_000)
-    metadata = {METADATA_MTIME: f"{seconds}.{nanoseconds:09d}"}
+    metadata = {**WRITTEN_BY_US, METADATA_MTIME: f"{seconds}.{nanoseconds:09d}"}
     if part_size is not None:
         metadata |= {METADATA_SHA256: proof.sha256, METADATA_PART_SIZE: str(part_size)}
     return metadata
+
+
+def is_written_by_us(info: ObjectInfo) -> bool:
+    """Whether a run of ours wrote an object.
+
+    Args:
+        info: What HEAD said of it.
+    """
+    return WRITTEN_BY_US.items() <= info.metadata.items()
 
 
 def is_archived_time(info: ObjectInfo, mtime_ns: int) -> bool:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from fusion_assets.transfer.bandwidth import Bandwidth
 from fusion_assets.transfer.crew import Crew, Stop
-from fusion_assets.transfer.errors import RottenSourceError
+from fusion_assets.transfer.errors import ReadBackError, RottenSourceError
 from fusion_assets.transfer.held import list_held, remove_files
 from fusion_assets.transfer.journal import Journal
 from fusion_assets.transfer.options import TransferOptions
-from fusion_assets.transfer.plan import leftovers_of
+from fusion_assets.transfer.plan import leftovers_of, same_file
 from fusion_assets.transfer.progress import Meter, ProgressSink
 from fusion_assets.transfer.proof import FileProof
-from fusion_assets.transfer.upload import Archive
+from fusion_assets.transfer.upload import Uploads
 from resources.errors import ResourceError, StorageFullError
 from resources.storage import PARTIAL_SUFFIX, Entry, Storage
 
@@ -89,7 +89,7 @@ class Session:
     places: Places
     study: Study
     options: TransferOptions
-    archive: Archive | None
+    archive: Uploads | None
     meter: Meter
     stop: Stop
     bandwidth: Bandwidth
@@ -100,6 +100,7 @@ class Session:
     unread: Collection[str] = ()
     changed: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
+    _keeps_times: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -114,7 +115,7 @@ class Session:
         return self.places.source
 
     @property
-    def open_archive(self) -> Archive | None:
+    def open_archive(self) -> Uploads | None:
         """The S3 side, if there is one and it has not failed."""
         return self.archive if self.archive and self.archive.is_open else None
 
@@ -156,12 +157,27 @@ class Session:
         proven = list(proofs)
         if not proven:
             return
+        self._check_times_kept(proven[0])
         self.journal.append(proven)
         self.proofs.update((proof.path, proof) for proof in proven)
 
+    def _check_times_kept(self, proof: FileProof) -> None:
+        """Refuse a NAS that rounds times: no copy there would look like its source, and all be made again for ever.
 
-def _open_archive(bucket: S3Bucket, study: Study, meter: Meter) -> Archive:
-    return Archive(bucket, study.backup_name, meter, is_new=study.expected is not None and not study.expected)
+        Of one file, the first: it is the file system that rounds.
+        """
+        if not self._keeps_times and not same_file(self.nas.stat(self.partial_path(proof.path)), proof):
+            raise ReadBackError(
+                f"{self.nas.location(self.nas_path(proof.path))}: its time is not what was set; a copy is "
+                "known by size and time, and would be made again at every run | hint: use a file system that "
+                "keeps times to 100 ns (ZFS, ext4, XFS, NTFS; not FAT or exFAT), with no gateway that rounds them",
+                paths=[proof.path],
+            )
+        self._keeps_times = True
+
+
+def _open_archive(bucket: S3Bucket, study: Study, meter: Meter) -> Uploads:
+    return Uploads(bucket, study.backup_name, meter, is_new=study.expected is not None and not study.expected)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from fusion_assets.transfer.proof import FileProof
 from fusion_assets.transfer.session import Places, Session, Study, open_session
 from fusion_assets.transfer.sidecar import format_sidecar, write_sidecar
 from fusion_assets.transfer.stages import run_stages
-from fusion_assets.transfer.upload import Archive
+from fusion_assets.transfer.upload import Uploads
 from resources.storage import Storage
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _copied(session: Session, plan: CopyPlan, sidecar: bytes) -> CopyOutcome:
     )
 
 
-def _archived(session: Session, archive: Archive, sidecar: bytes, extra: tuple[str, ...]) -> ArchiveOutcome:
+def _archived(session: Session, archive: Uploads, sidecar: bytes, extra: tuple[str, ...]) -> ArchiveOutcome:
     """Upload the commit mark if every object is proven, and say what was done."""
     if archive.is_open:
         archive.commit(sidecar, session.proofs.values())

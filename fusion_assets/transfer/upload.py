@@ -72,7 +72,7 @@ class _Stated:
     etag: str
 
 
-class Archive:
+class Uploads:
     """The objects of one study. Safe from many threads.
 
     Args:

@@ -17,8 +17,8 @@ from typing import Any
 from fusion_assets.eviction.evict import Evicted, evict
 from fusion_assets.eviction.pins import Pin, add_pin
 from fusion_assets.reconcile import steps, transferring
+from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.lab import TRASH, Lab
-from fusion_assets.reconcile.locking import locked
 from fusion_assets.reconcile.releasing import release
 from fusion_assets.reconcile.reserve import keep_reserve
 from fusion_assets.standard.listing import SIDECAR_NAME
@@ -142,7 +142,13 @@ class StoreLab:
 def archive(lab: StoreLab, study: str, *, released: bool = True) -> None:
     """Archive one study without Dagster."""
     lab.volume.total = 10 * 1024**3
-    with lab.opened() as opened, locked(opened, study):
+    with lab.opened() as opened:
+        carry_out(opened, study, released=released)
+
+
+def carry_out(opened: Lab, study: str, *, released: bool = True) -> None:
+    """Copy, archive, record and release a study: what takes seconds as runs of Dagster."""
+    with locked(opened, study):
         transferring.transfer(opened, study, copying=True, archiving=True, options=_OPTIONS, progress=lambda _: None)
         steps.record_entry(opened, study)
         if released:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import codecs
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusion_assets.manifest.extra_fields import RELEASED_FIELD
 from fusion_assets.manifest.fold import BadLine, Folded, fold, latest, read_lines
-from fusion_assets.manifest.record import RELEASED_FIELD, Record, Status
+from fusion_assets.manifest.record import Record, Status
 from tests.manifest.records import record, records
 
 histories = st.lists(
@@ -44,6 +46,15 @@ def test_the_fold_agrees_with_the_rule_said_the_other_way_round(history):
 def test_a_half_deleted_source_that_fails_validation_does_not_hide_its_complete_backup():
     complete, failed = record(), record(status=Status.FAILED_VALIDATION)
     assert latest([complete, failed, failed])[complete.backup_name] is complete
+
+
+@pytest.mark.parametrize("said", [None, 7, "garbage"])
+def test_a_repair_does_not_move_the_time_of_a_release(said):
+    repaired_at, released_at = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    known = record(source_deleted_at=repaired_at, extra={RELEASED_FIELD: released_at.isoformat()})
+    assert known.released_at == released_at
+    assert record(source_deleted_at=repaired_at, extra={RELEASED_FIELD: said}).released_at == repaired_at
+    assert record(source_deleted_at=None).released_at is None
 
 
 def test_a_failed_validation_does_not_hide_that_the_source_of_a_backup_under_repair_was_released():

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from fusion_assets.transfer.errors import CorruptCopyError, SourceChangedError
+from fusion_assets.transfer.errors import CorruptCopyError, ReadBackError, SourceChangedError
 from resources.errors import NotMountedError, StorageFullError, UnsafeNameError
 from tests.transfer.lab import BACKUP, RUN, SIDECAR, STUDY, TINY, Lab
 
@@ -57,6 +57,20 @@ def test_a_second_run_moves_nothing_and_changes_nothing(lab):
     assert set(lab.nas.read) == {f"{BACKUP}/{SIDECAR}"}
     assert not lab.nas.written
     assert {path: path.stat().st_mtime_ns for path in lab.copy.rglob("*")} == before
+
+
+def test_a_nas_that_rounds_times_is_refused_because_nothing_there_would_ever_look_copied(lab, monkeypatch):
+    set_times = os.utime
+    for file in (path for path in lab.source.path.rglob("*") if path.is_file()):
+        set_times(file, ns=(1_700_000_001_123_456_700,) * 2)
+    rounded = (1_700_000_000_000_000_000,) * 2
+    monkeypatch.setattr(os, "utime", lambda path, ns, **how: set_times(path, ns=rounded, **how))
+    with pytest.raises(ReadBackError, match="not FAT or exFAT"):
+        lab.copy_study()
+    assert SIDECAR not in lab.on_nas()
+    monkeypatch.undo()
+    lab.copy_study()
+    lab.check_copied()
 
 
 def test_only_what_changed_at_the_source_is_copied_again(lab):

@@ -40,8 +40,8 @@ def test_an_object_is_proven_only_by_a_checksum_s3_keeps(info, proof, verdict):
 
 
 def test_metadata_carries_what_a_restore_and_a_later_proof_need():
-    assert object_metadata(SINGLE) == {"mtime": "1500000000.123456789"}
-    assert object_metadata(MULTI, 60) == {"mtime": "1500000000.123456789", "sha256": SHA, "part-size": "60"}
+    assert object_metadata(SINGLE) == {"writer": "fusion-toolkit", "mtime": "1500000000.123456789"}
+    assert object_metadata(MULTI, 60) == {**object_metadata(SINGLE), "sha256": SHA, "part-size": "60"}
 
 
 @given(

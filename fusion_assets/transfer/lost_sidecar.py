@@ -115,17 +115,21 @@ def rebuilt_sidecar(storage: Storage, directory: str, sha256: str, archived: Col
     return _following(checksums, sha256) or _following(common, sha256)
 
 
-def read_checksums(nas: Storage, backup_name: str) -> dict[str, str]:
-    """What the files of a copy hash to, SHA-256 in hex by path; reads all of them.
+def read_checksums(nas: Storage, backup_name: str, paths: Collection[str] | None = None) -> dict[str, str]:
+    """What the files of a copy hash to, SHA-256 in hex by path; reads them.
 
     Args:
         nas: Where the copy is.
         backup_name: The copy's directory.
+        paths: Which to read, as far as they are there; None for all.
 
     Raises:
         ResourceError: The NAS failed.
     """
-    files = [e for path, e in list_held(nas, backup_name).items() if e.kind == "file" and not is_own_file(path)]
+    held = list_held(nas, backup_name)
+    files = [
+        e for path, e in held.items() if e.kind == "file" and not is_own_file(path) and (paths is None or path in paths)
+    ]
     checksums: dict[str, str] = {}
 
     def read(entry: Entry, buffer: memoryview) -> None:
