@@ -5,6 +5,7 @@ What belongs here: the plain data and its two fixed forms. What does not: decidi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,8 +30,13 @@ class Violation:
     message: str
     hint: str
 
+    @property
+    def subject(self) -> str:
+        """How its sentence begins: what is wrong with what, in whatever words the rest is said."""
+        return printable(f"[{self.rule}] {self.path}: ")
+
     def __str__(self) -> str:
-        return printable(f"[{self.rule}] {self.path}: {self.message} | hint: {self.hint}")
+        return self.subject + printable(f"{self.message} | hint: {self.hint}")
 
 
 def printable(text: str) -> str:
@@ -43,6 +49,16 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def summarized(problems: Sequence[str]) -> str:
+    """Of all that is wrong with a study the first, how many there are beside it, and what lists them.
+
+    Args:
+        problems: A sentence each; at least one.
+    """
+    first, *more = problems
+    return f"{first} (and {len(more)} more: `fusion explain` lists them)" if more else first
 
 
 @dataclass(frozen=True, slots=True)

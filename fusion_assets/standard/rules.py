@@ -121,9 +121,14 @@ def _study_name(study: _Study) -> Iterator[Violation]:
     if aliased:
         hint = f"change its [alias] in config.toml to {better or form}"
     else:
-        hint = f"rename it to {better}" if better else f"rename it to {form}"
+        inside = any(_bears_name(entry.name, study.name) for _, entry in study.anatomy.top)
+        hint = f"rename it to {better or form}{', and what in it bears its name likewise' * inside}"
     message = subject + "; ".join(problem.message for problem in problems)
     yield study.violation(problems[0].rule, None, message, hint)
+
+
+def _bears_name(name: str, study: str) -> bool:
+    return name.startswith((f"{study}.", f"{study}_")) or name == study
 
 
 # R4: the study as a whole.

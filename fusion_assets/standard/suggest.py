@@ -65,6 +65,8 @@ def suggest_experiment_name(directory: str, study: str) -> str | None:
         directory: The name it has now.
         study: The study's name; kept as it is.
     """
+    if suggest_study_name(directory) == study:
+        return study  # the study bore that name, too, before it was renamed as its hint said
     same_start = directory[: len(study)].casefold() == study.casefold()
     fields = plain_fields(directory[len(study) :] if same_start else directory)
     if fields is None:

@@ -194,7 +194,7 @@ def _report(storage: Storage, study: str, *, alias: str | None, today: date, nas
 
 
 def with_clash(report: StudyReport, twins: list[str]) -> StudyReport:
-    """The report of a study whose name is also that of others, but for case.
+    """The report of a study that would become one with others at the destinations: by case, or by an alias.
 
     Each of them gets the violation: whichever went ahead alone, the other would be merged into it.
 
@@ -203,16 +203,16 @@ def with_clash(report: StudyReport, twins: list[str]) -> StudyReport:
         twins: The other studies.
     """
     others = " and ".join(f"'{twin}'" for twin in twins)
-    violation = Violation(
-        "R1",
-        report.study,
-        f"is the same name as {others} wherever upper and lower case are not told apart",
-        "rename this one, or give it an alias in config.toml; a restore onto Windows would mix them up",
-    )
+    if {twin.casefold() for twin in twins} == {report.study.casefold()}:
+        what = f"is the same name as {others} wherever upper and lower case are not told apart"
+        hint = "rename this one, or give it an alias in config.toml; a restore onto Windows would mix them up"
+    else:
+        what = f"would be archived under the same name as {others}"
+        hint = "give one of them another alias in config.toml, or another name"
     return StudyReport(
         study=report.study,
         path=report.path,
-        violations=(violation, *report.violations),
+        violations=(Violation("R1", report.study, what, hint), *report.violations),
         warnings=report.warnings,
     )
 

@@ -8,7 +8,7 @@ import re
 from datetime import date, datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fusion_assets.standard.names import (
@@ -179,6 +179,18 @@ def test_a_suggested_experiment_name_is_one(study, tail):
             assert experiment_suffix(suggestion, study) is not None
             assert suggestion != directory
             assert len(suggestion) <= 60
+
+
+@given(study_names(), st.sampled_from(["{1}_{0}", "{0}_{1} "]))
+def test_the_old_name_of_a_renamed_study_is_no_suffix_of_its_experiment(study, form):
+    day, _, rest = study.partition("_")
+    old = form.format(day, rest)
+    assume(suggest_study_name(old) == study)
+    assert suggest_experiment_name(old, study) == study
+
+
+def test_the_old_name_is_known_where_only_the_date_moved():
+    assert suggest_experiment_name("cHL_revision_1_20260818", "20260818_cHL_revision_1") == "20260818_cHL_revision_1"
 
 
 @given(odd_names)

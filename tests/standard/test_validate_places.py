@@ -17,6 +17,8 @@ from fusion_assets.standard import (
     validate_study,
 )
 from fusion_assets.standard.examples import EXAMPLES, LINK_ARROW, judge, listing_of
+from fusion_assets.standard.report import StudyReport
+from fusion_assets.standard.validate import with_clash
 from resources.errors import AccessDeniedError, NotFoundError, NotMountedError, UnavailableError
 from resources.storage import Entry
 from tests.standard.trees import TODAY, MemoryStorage, complete_scan
@@ -192,3 +194,12 @@ def test_two_thousand_studies_cost_one_listing_of_the_root_and_one_walk_each():
     assert report.ok
     assert len(report.studies) == 2000
     assert storage.calls == {"check_mounted": 1, "list": 1, "walk": 2000}
+
+
+def test_two_studies_that_an_alias_makes_one_are_not_told_that_their_case_is_wrong() -> None:
+    study = StudyReport("20260105_WW_HCC_run1", "/instrument/20260105_WW_HCC_run1")
+    (by_alias,) = with_clash(study, ["HCC_old"]).violations
+    assert "would be archived under the same name as 'HCC_old'" in by_alias.message
+    assert "alias" in by_alias.hint
+    (by_case,) = with_clash(study, ["20260105_WW_HCC_RUN1"]).violations
+    assert "upper and lower case" in by_case.message
