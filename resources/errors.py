@@ -30,6 +30,10 @@ class UnavailableError(ResourceError):
     """The place did not answer, or broke off: the one kind of error that trying again can cure."""
 
 
+class AddressError(ResourceError):
+    """What config.toml names as a place is no address, or none that this system can open."""
+
+
 class NotMountedError(ResourceError):
     """The root is missing, or is empty where it must not be: most likely a share that is not mounted."""
 

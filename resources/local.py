@@ -93,6 +93,10 @@ class LocalStorage:
             return self._root
         return self._root.rstrip("/\\" if _WINDOWS else "/") + os.sep + path.replace("/", os.sep)
 
+    def _from_here(self) -> str:
+        """Of a relative root, what it is relative to: the command may run in another directory by cron."""
+        return "" if Path(self._root).expanduser().is_absolute() else f" in {Path.cwd()}"
+
     def check_mounted(self) -> None:
         """Raise `NotMountedError` unless the root exists and is a directory that can be listed."""
         try:
@@ -100,7 +104,7 @@ class LocalStorage:
                 next(entries, None)
         except OSError as error:
             reason = {
-                errno.ENOENT: "there is no such directory; is the disk or the share mounted?",
+                errno.ENOENT: f"there is no such directory{self._from_here()}; is the disk or the share mounted?",
                 errno.ENOTDIR: "it is not a directory; check the path",
                 errno.EACCES: "it cannot be read; check the rights of the account this runs under",
             }.get(error.errno or 0)
@@ -327,7 +331,8 @@ class LocalStorage:
     def _translate(self, error: OSError, doing: str, path: str, target: str | None = None) -> ResourceError:
         if error.errno in {errno.ENOENT, errno.ENOTDIR} and self._root_is_missing():
             return NotMountedError(
-                f"cannot use {self._root}: there is no such directory; is the disk or the share mounted?",
+                f"cannot use {self._root}: there is no such directory{self._from_here()}; "
+                "is the disk or the share mounted?",
                 path=self._root,
             )
         place = self.location(path)

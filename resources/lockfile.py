@@ -71,6 +71,11 @@ class LockState:
     alive: bool | None
     text: str
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it does not say whose it is, or since when."""
+        return not self.lock.hostname or self.lock.started_at is None
+
 
 class LockHeldError(ResourceError):
     """Somebody else holds the lock.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from resources.errors import ResourceError
+from resources.errors import AddressError
 from resources.local import LocalStorage
 from resources.smb import SCHEME, SmbServer, parse_address
 from resources.storage import Storage
@@ -22,7 +22,7 @@ def open_storage(root: str, servers: Mapping[str, SmbServer]) -> Storage:
         servers: The declared SMB servers by name.
 
     Raises:
-        ResourceError: The address is not one, or its server is not declared.
+        AddressError: The address is not one, or its server is not declared.
     """
     if root.lower().startswith(SCHEME):
         address = parse_address(SCHEME + root[len(SCHEME) :], servers)
@@ -33,7 +33,7 @@ def open_storage(root: str, servers: Mapping[str, SmbServer]) -> Storage:
     if sys.platform != "win32" and root.startswith(("\\\\", "//")):
         share = root.lstrip("\\/").replace("\\", "/")
         _, _, rest = share.partition("/")
-        raise ResourceError(
+        raise AddressError(
             f"{root} is a Windows path, which this system cannot open: declare the server as [smb.<name>] in "
             f"config.toml and write smb://<name>/{rest or '<share>'}",
             path=root,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from resources.errors import AccessDeniedError, ResourceError
+from resources.errors import AccessDeniedError, AddressError
 
 SCHEME = "smb://"
 
@@ -79,15 +79,15 @@ def parse_address(root: str, servers: Iterable[str]) -> SmbAddress:
         servers: The names of the known servers.
 
     Raises:
-        ResourceError: The address is incomplete, or its server is not declared; the nearest name is suggested.
+        AddressError: The address is incomplete, or its server is not declared; the nearest name is suggested.
     """
     server, _, rest = root.removeprefix(SCHEME).partition("/")
     share, _, path = rest.strip("/").partition("/")
     known = sorted(servers)
     if not server or not share:
-        raise ResourceError(f"{root}: write it as smb://<server>/<share>/<path>", path=root)
+        raise AddressError(f"{root}: write it as smb://<server>/<share>/<path>", path=root)
     if "@" in server:
-        raise ResourceError(
+        raise AddressError(
             f"{SCHEME}…@{server.rpartition('@')[2]}/{rest}: no user or password in an address; put them into "
             "[smb.<name>] as username and password_env",
             path=f"{SCHEME}…",
@@ -95,5 +95,5 @@ def parse_address(root: str, servers: Iterable[str]) -> SmbAddress:
     if server not in known:
         near = get_close_matches(server, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"declare it as [smb.{server}] in config.toml"
-        raise ResourceError(f"{root}: no SMB server is called {server!r}; {hint}", path=root)
+        raise AddressError(f"{root}: no SMB server is called {server!r}; {hint}", path=root)
     return SmbAddress(server, share, "/".join(part for part in path.split("/") if part))

@@ -128,6 +128,16 @@ def test_a_root_that_is_itself_a_link_works(disk: Path, tmp_path: Path) -> None:
     assert linked.stat("").kind == "directory"
 
 
+def test_a_relative_root_that_is_not_there_says_where_it_was_looked_for(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(disk)
+    with pytest.raises(NotMountedError, match=f"cannot use nas/store: there is no such directory in {disk};"):
+        LocalStorage("nas/store").check_mounted()
+    with pytest.raises(NotMountedError, match="there is no such directory;"):
+        LocalStorage(disk / "nas").check_mounted()
+
+
 def test_a_root_that_is_a_file_or_unreadable_is_not_a_mounted_root(disk: Path) -> None:
     (disk / "f").write_bytes(b"1")
     with pytest.raises(NotMountedError, match="not a directory"):
