@@ -11,12 +11,12 @@ import click
 from cli.failure_mail import failed_studies, mail_failure, send_waiting
 from cli.main import EXIT_FAILED, EXIT_OK
 from cli.output import print_json, print_plan, print_recap
-from cli.plan import any_pending, refuse_no_match, warn_of_bad_lines
+from cli.plan import any_pending, refuse_no_match
 from cli.run import Run, reconciling
 from cli.settings import Settings, format_option, global_options, limit_option
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
-from fusion_assets.reconcile.locking import locked
+from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.observe import LabObservation
 from fusion_assets.reconcile.plan import SOURCE_CHANGED, StudyPlan, Verdict, summarize
 from fusion_assets.reconcile.recap import Recap, recap_to_json, total
@@ -54,7 +54,6 @@ def command(limit: str | None, output: str, *, yes: bool, accepted: str | None) 
         plans = run.plan(observation)
         if output == "text" and any(plan.verdict is not Verdict.SETTLED for plan in plans):
             print_plan(plans, summarize(plans), verbose=settings.verbose)
-            warn_of_bad_lines(observation)
             if any_pending(plans) and ask:
                 click.confirm("\nCarry out this plan?", abort=True)
         sys.exit(carry_out(run, plans, output))

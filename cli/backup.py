@@ -19,9 +19,9 @@ from fusion_assets.config import ConfigError
 from fusion_assets.hooks import HookError, run_hook
 from fusion_assets.notify.log_mail import install_log_mail
 from fusion_assets.reconcile.conditions import Name
+from fusion_assets.reconcile.holding import locks_in_the_way
 from fusion_assets.reconcile.idle import NOT_SETTLED, Memory
 from fusion_assets.reconcile.lab import Lab, check_places, source_studies, trashed_studies
-from fusion_assets.reconcile.locking import locks_in_the_way
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, summarize, why_nothing
 from resources.errors import ResourceError, described
 
@@ -31,7 +31,7 @@ def command() -> None:
     """Archive studies."""
 
 
-@command.command()
+@command.command(short_help="Archive every idle study at the source.")
 @limit_option
 @format_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing. The hook is run.")
@@ -80,15 +80,17 @@ def _backup(opened: Run, limit: str | None, output: str, *, dry_run: bool, verbo
     plans = tuple(plan for plan in opened.plan(observation) if plan.observed.at_host)
     eligible = tuple(plan for plan in plans if plan.verdict is not Verdict.WAITING)
     _tell_of_second_look(plans, observation.memory, opened.config.backup.settle_minutes)
-    if output == "text":
-        for plan in plans:
-            if plan.verdict is Verdict.WAITING:
-                click.echo(f"not idle: {plan.study}: {why_nothing(plan)}")
+    not_idle = {plan.study: why_nothing(plan) for plan in plans if plan.verdict is Verdict.WAITING}
+    for study, why in not_idle.items():
+        if output == "text":
+            click.echo(f"not idle: {study}: {why}")
+        elif not dry_run:
+            print_json({"type": "not_idle", "study": study, "message": why})
     if not dry_run:
         return carry_out(opened, eligible, output)
     summary = summarize(eligible)
     if output == "json":
-        print_json({"studies": [plan.to_json() for plan in eligible], "summary": summary})
+        print_json({"studies": [plan.to_json() for plan in eligible], "summary": summary, "not_idle": not_idle})
     else:
         print_plan(eligible, summary, verbose=verbose)
     return EXIT_OK

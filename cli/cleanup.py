@@ -17,7 +17,7 @@ from cli.cleanup_view import (
     print_outcome,
 )
 from cli.main import EXIT_FAILED, EXIT_OK
-from cli.output import print_json
+from cli.output import print_json, warn_of_bad_lines
 from cli.run import dagster_instance
 from cli.settings import Settings, format_option, global_options
 from fusion_assets.eviction.cleaning import Cleaned, Outcome, clean, plan_cleanup
@@ -38,7 +38,7 @@ def command() -> None:
     """Make room on the NAS."""
 
 
-@command.command()
+@command.command(short_help="Evict the oldest copies that S3 is proven to hold.")
 @format_option
 @click.option("--dry-run", is_flag=True, help="Show what would be evicted, and why the rest stays; change nothing.")
 @click.option(
@@ -82,6 +82,7 @@ def run(output: str, *, dry_run: bool, despite_snapshots: bool) -> None:
 
 def _preview(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> int:
     store = observe_store(lab)
+    warn_of_bad_lines(store.ledger.bad_lines)
     plan = plan_cleanup(lab, store, despite_snapshots=despite_snapshots)
     expected = outlook(lab.config, store.ledger, _sample(store))
     if as_json:
@@ -105,6 +106,7 @@ def _make_room(lab: Lab, settings: Settings, *, as_json: bool, despite_snapshots
 
 def _clean(lab: Lab, *, as_json: bool, despite_snapshots: bool) -> tuple[StoreObservation, Cleaned]:
     store = observe_store(lab)
+    warn_of_bad_lines(store.ledger.bad_lines)
     expected = measure(lab.config, store.ledger, _sample(store))
     plan = plan_cleanup(lab, store, despite_snapshots=despite_snapshots)
     if not as_json:

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from difflib import get_close_matches
 from types import FrameType
 
 import click
@@ -21,6 +22,7 @@ from cli.settings import Settings, global_options
 from fusion_assets.config import ConfigError, find_config
 from resources.errors import (
     AccessDeniedError,
+    AddressError,
     NotFoundError,
     NotMountedError,
     ResourceError,
@@ -42,15 +44,15 @@ _COMMANDS = {
     "cleanup": ("cli.cleanup", "Make room on the NAS: evict the oldest backups that S3 is proven to hold."),
     "demo": ("cli.demo.command", "Build a small lab in a folder and reconcile it."),
     "explain": ("cli.explain", "Show why a study is where it is, and what comes next."),
-    "manifest": ("cli.manifest", "Read the ledger."),
+    "manifest": ("cli.manifest", "Read the ledger; bring it back from S3."),
     "monitor": ("cli.monitor", "Notice errors in the instrument's log."),
     "notify": ("cli.notify", "Show who is mailed about what, and try whether it arrives."),
     "pin": ("cli.pin", "Keep a study on the NAS, or show which are kept."),
     "plan": ("cli.plan", "Show the difference between the declared and the observed state."),
-    "status": ("cli.status", "Show how the lab stands; the daemon's heartbeat."),
-    "ui": ("cli.ui", "Serve the Dagster UI of the configured lab on 127.0.0.1."),
+    "status": ("cli.status", "Show how the lab, or a study, stands; the daemon's heartbeat."),
+    "ui": ("cli.ui", "Serve the Dagster UI on 127.0.0.1; its daemon runs the lab by itself."),
     "unpin": ("cli.unpin", "Let a study leave the NAS again."),
-    "unlock": ("cli.unlock", "Remove the locks that a crash left on a study or the ledger."),
+    "unlock": ("cli.unlock", "Remove the locks that a crash left: of a study, the ledger or a cleanup."),
     "validate": ("cli.validate", "Check names against the naming standard."),
 }
 
@@ -68,6 +70,14 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a subcommand; of a mistyped one the nearest is named."""
+        if args[0] not in _COMMANDS and (nearest := get_close_matches(args[0], _COMMANDS, n=1)):
+            ctx.fail(f"there is no command {args[0]!r} | hint: did you mean {nearest[0]}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the subcommands without importing them."""
@@ -96,7 +106,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (ConfigError, LockHeldError, NotMountedError, NotFoundError, AccessDeniedError) as error:
+    except (ConfigError, AddressError, LockHeldError, NotMountedError, NotFoundError, AccessDeniedError) as error:
         code = _complain(error, settings, EXIT_CONFIG)
     except ResourceError as error:
         code = _complain(error, settings, EXIT_UNEXPECTED)

@@ -1,7 +1,8 @@
-"""`fusion manifest`: the ledger for people and programs, and its way back from S3."""
+"""`fusion manifest`: the ledger for people and programs, its way back from S3, and a line's way out of both."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,13 +10,18 @@ import click
 
 from cli.output import print_json
 from cli.settings import Settings, format_option, global_options
-from fusion_assets.manifest.fold import LedgerView, fold
+from fusion_assets.manifest.fold import LedgerView, fold, read_lines
+from fusion_assets.manifest.record import Record
+from fusion_assets.notify.letter import counted
 from fusion_assets.reconcile.lab import check_truenas, create_ledger, open_lab
+from fusion_assets.standard.report import printable
+
+_SHOWN = 120  # characters of a line; a bad one may be a megabyte of anything
 
 
 @click.group()
 def command() -> None:
-    """Read the ledger of archived studies."""
+    """Read the ledger of archived studies, and keep its mirror in S3."""
 
 
 @command.command(short_help="Show the latest record of every study.")
@@ -49,6 +55,56 @@ def restore() -> None:
     click.echo(f"restored: {', '.join(months)}" if months else "nothing to restore: the ledger has all its mirror has")
 
 
+@command.command(short_help="Make the mirror of one month equal to its file, e.g. after a bad line was taken out.")
+@click.argument("month")
+@click.option(
+    "--overwrite", is_flag=True, help="Let S3 lose the lines that the file does not have, after showing them."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--drop-records", is_flag=True, help="With --overwrite: good records, too. What they said is forgotten.")
+@global_options
+def mirror(month: str, *, overwrite: bool, yes: bool, drop_records: bool) -> None:
+    """Make the mirror of MONTH (YYYY-MM) in S3 equal to its file on the NAS.
+
+    S3 never loses a line by it, unless --overwrite says so. That is for one case: a line that cannot be read was taken
+    out of the file by hand, and `fusion manifest restore` would bring it back. Lines that are good records are a ledger
+    that was cut or rolled back: they are not overwritten, but restored.
+    """
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
+        raise click.UsageError(f"{month!r} is no month | hint: write it like 2026-11")
+    settings = click.get_current_context().ensure_object(Settings)
+    with open_lab(settings.load()) as lab:
+        lab.truenas.check_mounted()
+        lost = lab.ledger.lost_by_mirroring(month) if overwrite else ()
+        _show_lost(month, lost, drop_records=drop_records)
+        if lost and not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError("S3 would lose what is shown above; say --yes if that is meant")
+            click.confirm("Let S3 lose that?", abort=True)
+        lab.ledger.mirror(month, losing=lost if overwrite else None)
+    click.echo(f"the mirror of {month} is equal to its file")
+
+
+def _show_lost(month: str, lost: tuple[bytes, ...], *, drop_records: bool) -> None:
+    """Show what S3 would lose.
+
+    Raises:
+        click.UsageError: Good records are among it, and nobody said that they may be.
+    """
+    records = 0
+    for line in lost:
+        said = next(read_lines(month, line + b"\n"), None)
+        records += isinstance(said, Record)
+        what = f"record of {said.backup_name}" if isinstance(said, Record) else "no record"
+        shown = printable(line.decode("utf-8", errors="replace"))
+        click.echo(f"S3 would lose: {what}: {shown[:_SHOWN]}{'…' if len(shown) > _SHOWN else ''}", err=True)
+    if records and not drop_records:
+        raise click.UsageError(
+            f"good records that the file lacks: {records} | hint: `fusion manifest restore` brings them back; "
+            "--drop-records forgets them"
+        )
+
+
 def _read_month(file: Path) -> LedgerView:
     try:
         return fold(((file.name, file.read_bytes()),)).view
@@ -73,4 +129,4 @@ def _print_view(view: LedgerView) -> None:
         click.echo(f"{name:<{width}}  {record.status.value:<17} {size}  {completed:<20} {released}".rstrip())
     for bad in view.bad_lines:
         click.echo(click.style(f"bad line: {bad}", fg="red"), err=True)
-    click.echo(f"\n{len(view.records)} studies, {len(view.bad_lines)} bad lines")
+    click.echo(f"\n{counted(len(view.records), 'study', 'studies')}, {counted(len(view.bad_lines), 'bad line')}")

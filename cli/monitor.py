@@ -139,6 +139,12 @@ class _Follower:
     def _report(self, tailed: Tailed) -> None:
         from sensors.fusion_log_mail import tell_of_log
 
+        # Said before it is mailed: whoever stops this in between has read it, and the mail comes at the next start.
+        for group in tailed.groups:
+            _print_error(group)
+        for group in tailed.known:
+            click.echo(click.style(f"again, {_counted(group)}: {group.block.lines[0]}", dim=True))
+        sys.stdout.flush()
         now = datetime.now(UTC)
         for posted in tell_of_log(self._config, self._mailbox, tailed, now):
             for sentence in (str(posted), *posted.problems):
@@ -146,11 +152,6 @@ class _Follower:
         if not tailed.groups and time.monotonic() - self._delivered > _DELIVER_SECONDS:
             self._delivered = time.monotonic()
             self._mailbox.deliver()
-        for group in tailed.groups:
-            _print_error(group)
-        for group in tailed.known:
-            click.echo(click.style(f"again, {_counted(group)}: {group.block.lines[0]}", dim=True))
-        sys.stdout.flush()
 
     def _say_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusion_assets.reconcile.conditions import Name
+from fusion_assets.manifest.fold import BadLine
+from fusion_assets.notify.letter import counted
+from fusion_assets.reconcile.conditions import Name, Status
 from fusion_assets.reconcile.plan import StudyPlan, Verdict, why_nothing
 from fusion_assets.reconcile.recap import Recap, total
 
@@ -32,6 +34,16 @@ def print_json(value: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def warn_of_bad_lines(bad_lines: Iterable[BadLine]) -> None:
+    """Say which lines of the ledger cannot be read, whatever else is asked for; they are kept as they are.
+
+    Args:
+        bad_lines: Of the ledger as it was just read.
+    """
+    for bad in bad_lines:
+        click.echo(click.style(f"ledger: {bad}", fg="yellow"), err=True)
+
+
 def print_plan(plans: Sequence[StudyPlan], summary: Mapping[str, Any], *, verbose: bool) -> None:
     """A plan for a person: one line a study, what would be done or why nothing is, and the counts.
 
@@ -47,15 +59,20 @@ def print_plan(plans: Sequence[StudyPlan], summary: Mapping[str, Any], *, verbos
         if verbose:
             for name in Name:
                 condition = plan.observed.conditions[name]
-                click.echo(f"    {name.value:<15} {condition.status.value:<8} {condition.reason} {condition.message}")
+                why = [condition.reason] if condition.reason != name.value else []  # "Unlocked True Unlocked"
+                said = " ".join([*why, condition.message]).rstrip()
+                click.echo(f"    {name.value:<15} {condition.status.value:<8} {said}".rstrip())
     counts = ", ".join(f"{summary[verdict.value]} {verdict.value}" for verdict in Verdict if summary[verdict.value])
-    click.echo(f"\nPlan: {summary['studies']} studies: {counts or 'none'}.")
+    click.echo(f"\nPlan: {counted(summary['studies'], 'study', 'studies')}: {counts or 'none'}.")
 
 
 def _what(plan: StudyPlan) -> str:
-    if plan.actions:
-        return " -> ".join(action.value for action in plan.actions)
-    return why_nothing(plan)
+    validated = plan.observed.conditions[Name.VALIDATED]
+    if not plan.actions:
+        return why_nothing(plan)
+    steps = " -> ".join(action.value for action in plan.actions)
+    # Validating writes down what is wrong already: nobody has to wait for that to read it.
+    return f"{steps}: {validated.message}" if validated.status is Status.FALSE else steps
 
 
 def print_recap(recaps: Mapping[str, Recap]) -> None:

@@ -33,7 +33,6 @@ def command(limit: str | None, output: str, *, detailed_exitcode: bool) -> None:
         print_json({"studies": [plan.to_json() for plan in plans], "summary": summary})
     else:
         print_plan(plans, summary, verbose=settings.verbose)
-        warn_of_bad_lines(observation)
     sys.exit(EXIT_PENDING if detailed_exitcode and any_pending(plans) else EXIT_OK)
 
 
@@ -57,9 +56,3 @@ def refuse_no_match(limit: str | None, observation: LabObservation, *, named: st
         if named is not None:
             raise click.UsageError(f"there is no study {named!r} at the source or in the ledger")
         raise click.UsageError(f"--limit {limit!r} matches no study at the source or in the ledger")
-
-
-def warn_of_bad_lines(observation: LabObservation) -> None:
-    """Say which lines of the ledger cannot be read; they are kept as they are."""
-    for bad in observation.ledger.bad_lines:
-        click.echo(click.style(f"ledger: {bad}", fg="yellow"), err=True)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import print_json, progress_bar
+from cli.output import print_json, progress_bar, warn_of_bad_lines
 from cli.settings import Settings
 from fusion_assets.config import Config
+from fusion_assets.manifest.fold import BadLine
 from fusion_assets.reconcile.lab import Lab, open_lab
 from fusion_assets.reconcile.memory import load_memory, save_memory
 from fusion_assets.reconcile.observe import LabObservation, observe_lab
@@ -45,6 +46,7 @@ class Run:
         bar: The progress display.
         smtp_env: The dotenv file with mail credentials that was named on the command line.
         failures: Why a step failed, by study, as it happened.
+        bad_lines: What was told already of the ledger.
     """
 
     config: Config
@@ -54,9 +56,10 @@ class Run:
     bar: Bar
     smtp_env: Path | None = None
     failures: dict[str, str] = field(default_factory=dict)
+    bad_lines: tuple[BadLine, ...] = ()
 
     def observe(self, limit: str | None) -> LabObservation:
-        """Observe the lab and remember what was seen."""
+        """Observe the lab, remember what was seen, and tell what cannot be read of the ledger."""
         task = self.bar.add_task("looking at the studies", total=None)
         observation = observe_lab(
             self.lab,
@@ -66,6 +69,8 @@ class Run:
         )
         self.bar.remove_task(task)
         save_memory(self.folder, observation.memory)
+        warn_of_bad_lines(bad for bad in observation.ledger.bad_lines if bad not in self.bad_lines)
+        self.bad_lines = observation.ledger.bad_lines
         return observation
 
     def plan(self, observation: LabObservation) -> tuple[StudyPlan, ...]:

@@ -1,4 +1,4 @@
-"""`fusion status`: how the lab stands, in a few lines and seconds; and the daemon's heartbeat, for watchers outside."""
+"""`fusion status`: how the lab, or one study, stands; and the daemon's heartbeat, for watchers outside."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.main import EXIT_FAILED, EXIT_OK
-from cli.output import print_json
+from cli.output import print_json, warn_of_bad_lines
 from cli.settings import Settings, format_option, global_options
 from fusion_assets.config import Config, Event
 from fusion_assets.heartbeat import Heartbeat, read_heartbeat
+from fusion_assets.manifest.extra_fields import EVICTED_FIELD
 
 if TYPE_CHECKING:
     from fusion_assets.reconcile.lab import Lab
@@ -24,23 +25,31 @@ _CLOCK = "that is yet to come: the clock was set back, and Dagster waits for tha
 
 
 @click.command()
+@click.argument("study", required=False)
 @click.option("--heartbeat", is_flag=True, help="Only the daemon's sign of life; exit code 1 when it is not fresh.")
 @click.option(
     "--mail", is_flag=True, help="With --heartbeat: mail the subscribers of `heartbeat` when it is not fresh."
 )
 @format_option
 @global_options
-def command(output: str, *, heartbeat: bool, mail: bool) -> None:
-    """Show how the lab stands: the daemon, the ledger, the NAS, and mails that wait.
+def command(study: str | None, output: str, *, heartbeat: bool, mail: bool) -> None:
+    """Show how the lab stands: the daemon, the ledger, the NAS, and mails that wait; or how STUDY does.
 
-    Looks into no study: `fusion plan` does. A place that does not answer is a line among the others, and the exit code
-    of the error. With --heartbeat nothing but a file is read, so that a timer of the system
-    or another host's watcher can call it; exit code 0 while the daemon is alive, 1 when it was not heard of for
-    `heartbeat.max_age_minutes`.
+    Of STUDY it says what `fusion explain` does. Without one, it looks into no study: `fusion plan` does.
+    A place that does not answer is a line among the others, and the exit code of the error. With --heartbeat nothing
+    but a file is read, so that a timer of the system or another host's watcher can call it; exit code 0 while the
+    daemon is alive, 1 when it was not heard of for `heartbeat.max_age_minutes`.
     """
     settings = click.get_current_context().ensure_object(Settings)
     if mail and not heartbeat:
         raise click.UsageError("--mail belongs to --heartbeat")
+    if study is not None:
+        if heartbeat:
+            raise click.UsageError("--heartbeat is the daemon's, not a study's")
+        from cli.explain import explain
+
+        explain(settings, study, output)
+        return
     config, now = settings.load(), datetime.now(UTC)
     life = read_heartbeat(config, now)
     if heartbeat:
@@ -73,7 +82,8 @@ def _lab_status(lab: Lab, now: datetime) -> tuple[dict[str, Any], list[str], Res
     try:
         check_truenas(lab)
     except NotMountedError as error:  # what is there is not the NAS: nothing that it says is shown
-        return {"truenas": _error(error)}, _not_seen("NAS", error), error
+        ledger = "ledger     not seen either, since it lies there; nor is its mirror compared with it"
+        return {"truenas": _error(error)}, [*_not_seen("NAS", error), ledger], error
     except ResourceError as error:
         trouble, mirror, fields["mirror"] = error, _not_seen("mirror", error), _error(error)
     for key, name, look in (("ledger", "ledger", _ledger), ("truenas", "NAS", _truenas)):
@@ -100,20 +110,29 @@ def _not_seen(name: str, error: ResourceError) -> list[str]:
 
 
 def _ledger(lab: Lab, _: datetime) -> tuple[dict[str, Any], list[str]]:
-    from fusion_assets.reconcile.lab import EVICTED_FIELD
     from fusion_assets.reconcile.scrub import provable
 
     view = lab.ledger.read()
+    warn_of_bad_lines(view.bad_lines)
     records = tuple(view.records.values())
     counts = Counter(record.status.value for record in records)
     evicted = sum(1 for record in records if record.extra.get(EVICTED_FIELD))
     listed = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing recorded yet"
     copies = provable(records)
     fields = {
-        "ledger": {"studies": len(records), "by_status": dict(counts), "evicted": evicted},
+        "ledger": {
+            "studies": len(records),
+            "by_status": dict(counts),
+            "evicted": evicted,
+            "bad_lines": [str(bad) for bad in view.bad_lines],
+        },
         "proven_longest_ago": copies[0].run_name if copies else None,
     }
     lines = [f"ledger     {listed}; {evicted} evicted from the NAS ({lab.ledger.location})"]
+    if view.bad_lines:
+        lines.append(
+            f"           {click.style(f'lines of it that cannot be read: {len(view.bad_lines)}', fg='yellow')}"
+        )
     if copies:
         lines.append(f"proofs     the copy proven longest ago: {copies[0].run_name}, {copies[0].proven_at:%Y-%m-%d}")
     return fields, lines

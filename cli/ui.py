@@ -5,6 +5,7 @@ For looking and for small labs; a production host runs the same two commands as 
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -22,12 +23,16 @@ from cli.run import dagster_instance, prepare_instance
 from cli.settings import Settings, global_options
 from fusion_assets.config import CONFIG_VARIABLE, Config
 from fusion_assets.reconcile.lab import open_lab, source_studies, trashed_studies
-from fusion_assets.state import HOME_VARIABLE, state_folder
+from fusion_assets.state import HOME_VARIABLE, replace_text, state_folder
 from resources.errors import ResourceError, described
 
 DEFAULT_PORT = 3000
 # In the state folder; the services of deploy/ hold the same one by flock(1). Two daemons would launch a run twice.
 DAEMON_LOCK = "daemon.lock"
+# As in deploy/ and workspace.yaml: under another name Dagster would take the same sensors for others, with another
+# position each, and would find no code for the runs that wait.
+LOCATION = "fusion"
+_WORKSPACE = "ui-workspace.yaml"
 _STOP_SECONDS = 15
 
 
@@ -35,9 +40,13 @@ _STOP_SECONDS = 15
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="On 127.0.0.1.")
 @global_options
 def command(port: int) -> None:
-    """Serve the Dagster UI of the configured lab, with the daemon that runs backfills, until interrupted.
+    """Serve the Dagster UI of the configured lab, and run the lab by itself with Dagster's daemon, until interrupted.
 
-    It lists the studies that are at the source now, and all that any run has seen.
+    The daemon archives idle studies (and releases their sources, if delete_source = true), evicts copies from the NAS
+    when it fills, and mails: all that [sensors] and [schedules] of config.toml do not switch off. To only look, use
+    `fusion plan` and `fusion status`.
+
+    The UI lists the studies that are at the source now, and all that any run has seen.
     """
     config = click.get_current_context().ensure_object(Settings).load()
     refuse_taken_port(port)
@@ -78,7 +87,7 @@ def serve(config: Config, port: int, environment: Mapping[str, str] | None = Non
     with _only_daemon(folder):
         _prepare_history(config, folder)
         variables = {**(environment or {}), HOME_VARIABLE: str(folder), CONFIG_VARIABLE: str(config.path)}
-        return _serve(port, {**os.environ, **variables})
+        return _serve(_write_workspace(folder), port, {**os.environ, **variables})
 
 
 @contextmanager
@@ -93,16 +102,27 @@ def _only_daemon(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _serve(port: int, environment: Mapping[str, str]) -> int:
+def _write_workspace(folder: Path) -> Path:
+    """Dagster's options name a module, but not the code location."""
+    module = {
+        "module_name": "definitions",
+        "working_directory": str(Path(__file__).parent.parent),
+        "location_name": LOCATION,
+    }
+    replace_text(folder / _WORKSPACE, json.dumps({"load_from": [{"python_module": module}]}))  # JSON is YAML, too
+    return folder / _WORKSPACE
+
+
+def _serve(workspace: Path, port: int, environment: Mapping[str, str]) -> int:
     scripts = Path(sys.executable).parent
-    location = ["-m", "definitions", "-d", str(Path(__file__).parent.parent)]
     processes = [
-        subprocess.Popen([scripts / "dagster-daemon", "run", *location], env=environment),  # noqa: S603 - our own
+        subprocess.Popen([scripts / "dagster-daemon", "run", "-w", workspace], env=environment),  # noqa: S603 - our own
         subprocess.Popen(  # noqa: S603 - our own
-            [scripts / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *location], env=environment
+            [scripts / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", workspace], env=environment
         ),
     ]
     click.echo(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl-C to stop)", err=True)
+    click.echo("its daemon archives, evicts and mails by itself: [sensors] and [schedules] of config.toml", err=True)
     try:
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)

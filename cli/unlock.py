@@ -9,7 +9,8 @@ import click
 
 from cli.settings import Settings, global_options
 from fusion_assets.reconcile.lab import Lab, open_lab, source_studies, trashed_studies
-from fusion_assets.reconcile.locks import Unlocked, locked_backups, unlock, unlock_cleanup, unlock_ledger
+from fusion_assets.reconcile.locks import locked_backups
+from fusion_assets.reconcile.unlocking import Unlocked, unlock, unlock_cleanup, unlock_ledger
 from resources.errors import UnsafeNameError
 
 

@@ -27,9 +27,11 @@ def command() -> None:
 def study(path: str, output: str, *, quiet: bool) -> None:
     """Check one study directory. Exit code 1 if it breaks a rule."""
     report = validate_study(path)
-    if output == "json":
+    if quiet:
+        pass
+    elif output == "json":
         print_json(study_json(report))
-    elif not quiet:
+    else:
         _print_report(report)
     sys.exit(0 if report.ok else 1)
 
@@ -42,15 +44,17 @@ def study(path: str, output: str, *, quiet: bool) -> None:
 def root(path: str, output: str, *, quiet: bool) -> None:
     """Check every study directory in PATH. Exit code 1 if any breaks a rule."""
     report = validate_root(path)
-    if output == "json":
+    if quiet:
+        pass
+    elif output == "json":
         print_json(root_json(report))
-    elif not quiet:
+    else:
         for found in report.studies:
             _print_report(found)
         for remark in report.info:
             click.echo(f"note: {remark}")
         good = sum(found.ok for found in report.studies)
-        click.echo(f"\n{good} of {len(report.studies)} studies conform")
+        click.echo(f"\nstudies that conform: {good} of {len(report.studies)}")
     sys.exit(0 if report.ok else 1)
 
 

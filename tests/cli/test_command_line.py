@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import click
 import pytest
 
 from cli.main import cli, main
+from tests.cli.commands import commands, has_json
 from tests.manifest.records import record
 
 STUDY = "20260105_WW_HCC_run1"
@@ -76,7 +76,9 @@ def test_a_root_is_judged_study_by_study(
 
 
 def test_quiet_says_nothing(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fusion(monkeypatch, "validate", "study", study, "-q") == 0
+    for output in ("text", "json"):
+        assert fusion(monkeypatch, "validate", "study", study, "-q", "-f", output) == 0
+        assert fusion(monkeypatch, "validate", "root", study.parent, "-q", "-f", output) == 0
     assert capsys.readouterr().out == ""
 
 
@@ -104,8 +106,22 @@ def test_the_config_is_accepted_before_and_after_the_subcommand(
     assert "Traceback" not in message
 
 
-def test_an_unknown_subcommand_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_subcommand_is_a_usage_error_that_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert fusion(monkeypatch, "frobnicate") == 2
+    assert "did you mean" not in capsys.readouterr().err
+    assert fusion(monkeypatch, "plann") == 2
+    assert "did you mean plan?" in capsys.readouterr().err
+
+
+def test_a_windows_path_on_another_system_is_a_mistake_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "lab.toml"
+    config.write_text("[source]\nroot='\\\\inst\\Fusion'\n[truenas]\nroot='/n'\n[s3]\nbucket='bucket'\nregion='x'\n")
+    assert fusion(monkeypatch, "plan", "--config", config) == 2
+    assert "write smb://<name>/Fusion" in capsys.readouterr().err
 
 
 def test_a_month_of_the_ledger_can_be_shown_without_a_lab(
@@ -162,9 +178,7 @@ def test_the_readme_names_every_command_that_answers_in_json_and_every_one_that_
     with_json, _, rest = rest.partition(" to programs;")
     without, _, _ = rest.partition(" speak to people")
     named = [set(re.findall("`([^`]+)`", part)) for part in (with_json, without)]
-    assert named == [
-        {name for name, command in _commands() if _has_json(command) is has_json} for has_json in (True, False)
-    ]
+    assert named == [{name for name, command in commands() if has_json(command) is wanted} for wanted in (True, False)]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/eviction.md", "docs/mail.md", "docs/operations.md"])
@@ -193,17 +207,18 @@ def _parse(argv: list[str]) -> None:
     command.make_context(name, argv)
 
 
-def _commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command as it is typed; those of `validate`, which are alike, as one."""
-    context = click.Context(cli)
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        if isinstance(command, click.Group) and name != "validate":
-            yield from ((f"{name} {sub}", found) for sub, found in command.commands.items())
-        else:
-            yield name, command
+def test_whoever_reads_the_help_of_the_ui_learns_that_its_daemon_archives_evicts_and_mails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fusion(monkeypatch, "ui", "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for deed in ("archives idle studies", "evicts copies from the NAS", "mails", "[sensors] and [schedules]"):
+        assert deed in said
 
 
-def _has_json(command: click.Command) -> bool:
-    one = next(iter(command.commands.values())) if isinstance(command, click.Group) else command
-    return any("--format" in parameter.opts for parameter in one.params)
+@pytest.mark.parametrize("group", ["backup", "cleanup", "manifest", "notify", "monitor", "validate"])
+def test_no_command_is_listed_with_half_a_sentence(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fusion(monkeypatch, group, "--help") == 0
+    assert "..." not in capsys.readouterr().out.partition("Commands:")[2]

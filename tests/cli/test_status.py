@@ -110,11 +110,24 @@ def test_a_study_is_explained_by_its_conditions_its_history_and_what_the_daemon_
     said = lab.fusion("explain", STUDY)
     assert said.returncode == 0, said.stderr
     assert "held back since 2026-11-21T02:00:00+00:00: tried once; again at 03:00" in said.stdout
-    assert "ledger: complete" in said.stdout
-    fields = json.loads(lab.fusion("explain", STUDY, "-f", "json").stdout)
+    told = re.findall("^ledger: .*", said.stdout, re.MULTILINE)
+    assert told[-1].startswith("ledger: complete")
+    assert len(set(told)) == len(told), "of lines that differ in what is not shown, one is enough"
+    assert lab.fusion("status", STUDY).stdout == said.stdout
+    fields = json.loads(lab.fusion("status", STUDY, "-f", "json").stdout)
     assert fields["decision"]["why"] == "tried once; again at 03:00"
     assert fields["conditions"]["OnS3"]["status"] == "True"
     assert fields["history"][-1]["status"] == "complete"
+
+
+def test_everything_that_is_wrong_with_a_study_is_listed_where_its_condition_says_there_is_more(lab) -> None:
+    for name in ("notes.txt", "todo.txt"):
+        lab.write(name, b"", STUDY)
+    image = lab.source / STUDY / lab.path_of(".qptiff")
+    image.write_bytes(image.read_bytes()[:100])
+    said = lab.fusion("explain", STUDY).stdout
+    assert "(and 1 more: `fusion explain` lists them)" in said
+    assert re.findall(r"^invalid: \[([RD]\d)\]", said, re.MULTILINE) == ["R5", "R5", "D2"]
 
 
 def test_a_study_that_nobody_knows_is_a_mistake_and_not_an_empty_answer(lab) -> None:
