@@ -64,6 +64,12 @@ def test_every_unit_that_is_named_is_installed() -> None:
     assert {f"{name}.service" for name in re.findall(r"systemctl \w+ (fusion-[a-z-]+)\b(?!\.)", TEXT)} <= units
 
 
+def test_what_units_wait_for_is_enabled() -> None:
+    """That target alone is reached at once, whatever the clock shows."""
+    assert any("time-sync.target" in file.read_text() for file in (ROOT / "deploy").glob("*.service"))
+    assert "# systemctl enable systemd-time-wait-sync" in TEXT
+
+
 @pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "deploy").iterdir()))
 def test_every_file_of_deploy_is_put_into_its_place(file: str) -> None:
     assert file in TEXT or f"*{Path(file).suffix}" in TEXT or file == "workspace.yaml"

@@ -32,7 +32,6 @@ REPOSITORY = Path(__file__).parents[2]
 CODE_SERVER, DAEMON, WEBSERVER, HEARTBEAT = (
     f"fusion-{name}.service" for name in ("code-server", "daemon", "webserver", "heartbeat")
 )
-_BEFORE = "ExecStartPre="
 SECOND = "second daemon"
 NOTHING: Mapping[str, str] = {}
 _BUSY = """
@@ -134,11 +133,6 @@ class Services:
     def argv(self, unit: str) -> list[str]:
         return shlex.split(self.setting(unit, "ExecStart"))
 
-    def before(self, unit: str) -> list[list[str]]:
-        """What is run to its end before a unit starts."""
-        lines = (self.deploy / unit).read_text(encoding="utf-8").splitlines()
-        return [shlex.split(line.removeprefix(_BEFORE)) for line in lines if line.startswith(_BEFORE)]
-
     def start(self, *units: str, name: str = "") -> None:
         """Start units, in this order.
 
@@ -148,8 +142,6 @@ class Services:
         """
         for unit in units:
             with self.log(name or unit).open("ab") as log:
-                for argv in self.before(unit):
-                    subprocess.run(argv, env=self.variables(), cwd=self.home, stdout=log, stderr=log, check=True)
                 self.running[name or unit] = subprocess.Popen(
                     self.argv(unit),
                     env={**self.variables(), _MARK: f"{self.folder}/{name or unit}"},

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.ui import DAEMON_LOCK
+from cli.ui import DAEMON_LOCK, LOCATION
 from tests.notify.mail_servers import Inbox, free_port, make_authority, starttls_server
 from tests.real.postgres import postgres
 from tests.real.requirements import require
@@ -43,11 +43,19 @@ def test_postgres_and_sqlite_differ_in_nothing_but_where_history_is_kept() -> No
     assert on_postgres == sqlite
 
 
-def test_the_services_and_fusion_ui_hold_the_same_lock() -> None:
-    argv = shlex.split(
-        next(line for line in (DEPLOY / DAEMON).read_text().splitlines() if line.startswith("ExecStart="))
-    )
+def test_the_services_and_fusion_ui_hold_the_same_lock_and_nothing_touches_the_history_without_it() -> None:
+    commands = [line for line in (DEPLOY / DAEMON).read_text().splitlines() if line.startswith("Exec")]
+    (argv,) = (shlex.split(line.partition("=")[2]) for line in commands)
+    assert argv[0].endswith("/flock")
+    assert "--nonblock" in argv
     assert f"/var/lib/fusion/{DAEMON_LOCK}" in argv
+
+
+def test_whoever_starts_dagster_calls_the_code_location_the_same_so_that_sensors_and_runs_stay_the_same() -> None:
+    (on_host,) = read_yaml(DEPLOY / "workspace.yaml")["load_from"]
+    (in_checkout,) = read_yaml(REPOSITORY / "workspace.yaml")["load_from"]
+    assert on_host["grpc_server"]["location_name"] == in_checkout["python_module"]["location_name"] == LOCATION
+    assert f" --location-name {LOCATION} " in (DEPLOY / CODE_SERVER).read_text()
 
 
 @pytest.mark.parametrize("unit", [CODE_SERVER, DAEMON, WEBSERVER, HEARTBEAT])

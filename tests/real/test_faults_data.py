@@ -17,12 +17,12 @@ from botocore.exceptions import ClientError
 from fusion_assets.manifest.record import Status
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
-from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import SIDECAR_LOST, Step, Verdict
 from fusion_assets.reconcile.transferring import transfer
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.errors import CorruptCopyError
 from fusion_assets.transfer.options import TransferOptions
+from tests.damage import archived_objects, break_off_release, flip_bit, forget_ledger
 from tests.real.small_lab import LARGE, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
 
 pytestmark = pytest.mark.real
@@ -48,37 +48,6 @@ def archived(lab: SmallLab) -> SmallLab:
 def _release(lab: SmallLab) -> None:
     """From now on sources are released."""
     lab.write_config(delete_source=True)
-
-
-def _break_off_release(lab: SmallLab, *deleted: str) -> Path:
-    """The study is in the trash, these files of it deleted already, and sources are released from now on."""
-    trashed = lab.source / TRASH / f"{STUDY}@20260301T000000000000"
-    trashed.parent.mkdir()
-    lab.study.rename(trashed)
-    for path in deleted:
-        (trashed / path).unlink()
-    _release(lab)
-    return trashed
-
-
-def _forget_ledger(lab: SmallLab) -> None:
-    """As if both the ledger and its mirror had been lost."""
-    for month in (lab.nas / "_manifest").glob("*.jsonl"):
-        month.unlink()
-        lab.server.client().delete_object(Bucket=lab.bucket, Key=f"{PREFIX}/_manifest/{month.name}")
-
-
-def _of_studies(objects: dict[str, bytes]) -> dict[str, bytes]:
-    return {key: data for key, data in objects.items() if "_manifest" not in key}
-
-
-def _flip_bit(file: Path) -> None:
-    """As a bad disk does it: the size and the time stay."""
-    status = file.stat()
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_a_second_run_over_an_archived_study_changes_nothing(archived: SmallLab) -> None:
@@ -109,7 +78,7 @@ def test_a_source_that_rotted_is_not_copied_over_what_is_proven_of_it_when_the_n
     archived: SmallLab, ending: str
 ) -> None:
     path = archived.path_of(ending)
-    objects, good = archived.objects(), (archived.copy / path).read_bytes()
+    objects, good = archived_objects(archived), (archived.copy / path).read_bytes()
     (archived.copy / path).unlink()
     original = archived.study / path
     before = original.stat()
@@ -121,7 +90,7 @@ def test_a_source_that_rotted_is_not_copied_over_what_is_proven_of_it_when_the_n
     assert done.failed == 1
     assert "its disk has damaged it" in done.errors
     assert not (archived.copy / path).exists()
-    assert _of_studies(archived.objects()) == _of_studies(objects)
+    assert archived_objects(archived) == objects
     assert original.exists()
 
     # The way out: the good file comes back from S3 to the NAS, with its time.
@@ -174,7 +143,8 @@ def test_an_s3_object_with_other_bytes_of_the_same_length_stops_the_release_and_
 
 
 def test_a_release_that_was_broken_off_deletes_nothing_whose_object_was_damaged_meanwhile(archived: SmallLab) -> None:
-    trashed = _break_off_release(archived)
+    _release(archived)
+    trashed = break_off_release(archived)
     (archived.source / "20260106_WW_HCC_run2").mkdir()  # else the source looks as if it were not mounted
     path = archived.path_of("focus003.bin")
     client, at = archived.server.client(), {"Bucket": archived.bucket, "Key": archived.key(path)}
@@ -190,7 +160,8 @@ def test_a_release_that_was_broken_off_deletes_nothing_whose_object_was_damaged_
 
 
 def test_an_object_that_is_missing_when_a_release_goes_on_is_uploaded_again_first(archived: SmallLab) -> None:
-    _break_off_release(archived, archived.path_of("focus001.bin"))
+    _release(archived)
+    break_off_release(archived, archived.path_of("focus001.bin"))
     key = archived.key(archived.path_of("focus003.bin"))
     archived.server.client().delete_object(Bucket=archived.bucket, Key=key)
     assert archived.plans()[STUDY].actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
@@ -204,7 +175,8 @@ def test_an_object_that_is_missing_when_a_release_goes_on_is_uploaded_again_firs
 def test_a_nas_file_that_is_lost_while_the_study_lies_in_the_trash_is_copied_again_from_there(
     archived: SmallLab, damage: str, deleted: int
 ) -> None:
-    _break_off_release(archived, *[archived.path_of("focus001.bin")][:deleted])
+    _release(archived)
+    break_off_release(archived, *[archived.path_of("focus001.bin")][:deleted])
     file = archived.copy / archived.path_of("focus003.bin")
     if damage == "truncated":
         os.truncate(file, 10)
@@ -220,7 +192,8 @@ def test_a_nas_file_that_is_lost_while_the_study_lies_in_the_trash_is_copied_aga
 
 def test_a_file_that_only_s3_has_any_more_is_named_and_nothing_else_is_deleted(archived: SmallLab) -> None:
     path = archived.path_of("focus003.bin")
-    trashed = _break_off_release(archived, path)
+    _release(archived)
+    trashed = break_off_release(archived, path)
     (archived.copy / path).unlink()
     left = sorted(trashed.rglob("*"))
     refused = archived.apply()
@@ -237,8 +210,9 @@ def test_a_file_that_only_s3_has_any_more_is_named_and_nothing_else_is_deleted(a
 def test_a_study_in_the_trash_that_the_ledger_forgot_is_listed_and_its_release_finished(
     archived: SmallLab, deleted: int
 ) -> None:
-    _break_off_release(archived, *[archived.path_of("focus001.bin")][:deleted])
-    _forget_ledger(archived)
+    _release(archived)
+    break_off_release(archived, *[archived.path_of("focus001.bin")][:deleted])
+    forget_ledger(archived)
     assert STUDY in archived.fusion("plan").stdout
     assert archived.plans()[STUDY].actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
     done = archived.apply()
@@ -247,7 +221,8 @@ def test_a_study_in_the_trash_that_the_ledger_forgot_is_listed_and_its_release_f
 
 
 def test_a_study_that_took_the_name_of_one_in_the_trash_is_not_archived_over_it(archived: SmallLab) -> None:
-    _break_off_release(archived, archived.path_of("focus001.bin"))
+    _release(archived)
+    break_off_release(archived, archived.path_of("focus001.bin"))
     mine, archived.originals = archived.originals, {}
     archived.add_study()
     others, archived.originals = archived.originals, mine
@@ -286,7 +261,8 @@ def test_a_sidecar_that_the_nas_damaged_is_written_again_when_the_copy_proves_it
         archived.study.rename(archived.folder / "by hand")
         _release(archived)
     else:
-        _break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
+        _release(archived)
+        break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
     (archived.source / "20260106_WW_HCC_run2").mkdir(exist_ok=True)  # else the source looks as if it were not mounted
     sidecar.write_bytes(damage) if damage else sidecar.unlink()
     (archived.copy / "notes of a colleague.txt").write_bytes(b"not in the sidecar")
@@ -309,11 +285,12 @@ def test_a_damaged_sidecar_beside_a_damaged_file_is_made_good_from_what_is_at_ha
     if source == "at the source":
         _release(archived)
     else:
-        _break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
+        _release(archived)
+        break_off_release(archived, *[archived.path_of("focus001.bin")][: source == "half deleted"])
     sidecar, file = archived.copy / SIDECAR_NAME, archived.copy / archived.path_of("focus003.bin")
     good = sidecar.read_bytes()
     sidecar.write_bytes(b"no sidecar at all")
-    _flip_bit(file)
+    flip_bit(file)
     done = archived.apply()
     assert done.failed == 0, done.errors
     assert sidecar.read_bytes() == good
@@ -322,10 +299,11 @@ def test_a_damaged_sidecar_beside_a_damaged_file_is_made_good_from_what_is_at_ha
 
 def test_a_damaged_sidecar_beside_a_damaged_file_that_only_s3_has_needs_a_person(archived: SmallLab) -> None:
     path = archived.path_of("focus003.bin")
-    trashed = _break_off_release(archived, path)
+    _release(archived)
+    trashed = break_off_release(archived, path)
     sidecar, file = archived.copy / SIDECAR_NAME, archived.copy / path
     sidecar.write_bytes(b"no sidecar at all")
-    _flip_bit(file)
+    flip_bit(file)
     left = sorted(trashed.rglob("*"))
     refused = archived.apply()
     assert path in refused.errors
@@ -342,7 +320,7 @@ def test_a_bit_that_flips_between_the_copy_and_a_later_upload_never_reaches_s3(l
     with lab.opened() as opened:
         transfer(opened, STUDY, copying=True, archiving=False, options=TransferOptions(), progress=lambda _: None)
     path = lab.path_of(ending)
-    _flip_bit(lab.copy / path)
+    flip_bit(lab.copy / path)
     with lab.opened() as opened, pytest.raises(CorruptCopyError, match=Path(path).name):
         transfer(opened, STUDY, copying=False, archiving=True, options=TransferOptions(), progress=lambda _: None)
     assert lab.key(path) not in lab.objects()
@@ -522,7 +500,7 @@ def test_a_ledger_that_was_lost_with_its_mirror_is_written_anew_from_copies_that
     assert archived.plans()[STUDY].actions == (Step.S3_ARCHIVE, Step.MANIFEST_ENTRY)
     file = archived.copy / archived.path_of("focus003.bin")
     good, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
-    _flip_bit(file)
+    flip_bit(file)
     refused = archived.apply()
     assert file.name in refused.errors, "a copy that nothing vouches for was believed without being read"
     assert "complete" not in [line["status"] for line in archived.ledger()]
@@ -542,9 +520,9 @@ def test_a_ledger_that_was_lost_with_its_mirror_is_written_anew_from_copies_that
 def test_a_copy_that_rotted_is_not_believed_when_the_ledger_was_lost_while_its_study_is_still_at_the_source(
     archived: SmallLab,
 ) -> None:
-    _forget_ledger(archived)
+    forget_ledger(archived)
     path = archived.path_of("focus003.bin")
-    _flip_bit(archived.copy / path)
+    flip_bit(archived.copy / path)
     _release(archived)
 
     done = archived.apply()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.eviction.gates import Gate, KeptError
+from fusion_assets.reconcile.found_lock import CLEANUP_LOCK, LOCKS
 from fusion_assets.reconcile.lab import TRASH
-from fusion_assets.reconcile.locks import CLEANUP_LOCK, LOCKS
 from fusion_assets.standard.listing import SIDECAR_NAME
 from tests.eviction.store_lab import StoreLab, Volume, assert_evicted, assert_nothing_lost
 from tests.real.requirements import require

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fusion_assets.reconcile.conditions import Name
-from fusion_assets.reconcile.locks import unlock
+from fusion_assets.reconcile.plan import why_nothing
+from fusion_assets.reconcile.unlocking import unlock
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer.journal import JOURNAL_NAME
 from tests.real.small_lab import LOCK, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost, recap
@@ -94,6 +96,24 @@ def test_a_run_killed_at_any_point_loses_nothing_and_the_next_one_completes_the_
     assert second.failed == 0, second.errors
     assert_completed(lab)
     assert proven.items() <= lab.files().items(), "what was proven before the kill was copied again"
+
+
+def test_half_a_copy_of_a_study_that_was_given_up_says_what_to_remove_and_is_forgotten_then(lab: SmallLab) -> None:
+    assert lab.kill_when(lambda: _first_object(lab), "apply", "--yes")
+    assert lab.fusion("unlock", STUDY).returncode == 0
+    lab.study.rename(lab.folder / "given up")
+    (lab.source / "20260106_WW_HCC_run2").mkdir()  # else the source looks as if it were not mounted
+    for place, remove in ((str(lab.copy), lambda: shutil.rmtree(lab.copy)), (PREFIX, lambda: _remove_objects(lab))):
+        why = why_nothing(lab.plans()[STUDY])
+        assert "half of it was copied, and it is no longer at the source" in why
+        assert place in why
+        remove()
+    assert STUDY not in lab.plans()
+
+
+def _remove_objects(lab: SmallLab) -> None:
+    for key in [key for key in lab.objects() if key.startswith(f"{PREFIX}/{STUDY}/")]:
+        lab.server.client().delete_object(Bucket=lab.bucket, Key=key)
 
 
 def test_a_lock_left_by_a_crash_stops_the_backup_before_anything_is_touched(lab: SmallLab) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fusion_assets.manifest.ledger import LOCK_NAME as LEDGER_LOCK
 from fusion_assets.manifest.ledger import Ledger
 from fusion_assets.reconcile.conditions import Name
-from fusion_assets.reconcile.locks import LOCKS
+from fusion_assets.reconcile.found_lock import LOCKS
 from fusion_assets.reconcile.observe import observe_lab
 from fusion_assets.reconcile.plan import Desired, Step, Verdict, plan_studies
 from fusion_assets.reconcile.transferring import transfer

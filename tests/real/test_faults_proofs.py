@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from fusion_assets.reconcile import release, transferring
+from fusion_assets.reconcile import deletion, transferring
 from fusion_assets.reconcile.accepting import accept_changes
 from fusion_assets.reconcile.conditions import Name
-from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.reconcile.plan import NAME_TAKEN, SOURCE_CHANGED, Verdict
 from fusion_assets.standard.listing import SIDECAR_NAME
 from fusion_assets.transfer import study as transfers
 from fusion_assets.transfer.sidecar import format_sidecar, parse_sidecar
+from tests.damage import archived_objects, break_off_release, flip_bit, forget_ledger
 from tests.real.small_lab import LARGE, LOCK, PREFIX, STUDY, SmallLab, assert_completed, assert_nothing_lost
 
 pytestmark = pytest.mark.real
@@ -61,32 +61,11 @@ def _release(lab: SmallLab) -> None:
     lab.write_config(delete_source=True)
 
 
-def _flip_bit(file: Path) -> None:
-    """As a bad disk does it: the size and the time stay."""
-    status = file.stat()
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def _regenerate_sidecar(lab: SmallLab) -> None:
     """As somebody does who runs sha256sum on the NAS to make its complaints go away."""
     files = [path for path in lab.copy.rglob("*") if path.is_file() and path.name != SIDECAR_NAME]
     sums = {p.relative_to(lab.copy).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     (lab.copy / SIDECAR_NAME).write_bytes(format_sidecar(sums))
-
-
-def _forget_ledger(lab: SmallLab) -> None:
-    """As if both the ledger and its mirror had been lost."""
-    shutil.rmtree(lab.nas / "_manifest")
-    for key in [key for key in lab.objects() if key.startswith(f"{PREFIX}/_manifest/")]:
-        lab.server.client().delete_object(Bucket=lab.bucket, Key=key)
-
-
-def _data(lab: SmallLab) -> dict[str, bytes]:
-    """Every object of every study."""
-    return {key: data for key, data in lab.objects().items() if "/_manifest/" not in key}
 
 
 def _copies(lab: SmallLab) -> dict[Path, bytes]:
@@ -144,17 +123,6 @@ def _unlock(lab: SmallLab) -> None:
         lock.unlink()
 
 
-def _break_off_release(lab: SmallLab, *deleted: str) -> Path:
-    """The study is in the trash, these files of it deleted already."""
-    trashed = lab.source / TRASH / f"{STUDY}@20260301T000000000000"
-    trashed.parent.mkdir(exist_ok=True)
-    lab.study.rename(trashed)
-    (lab.source / "20260106_WW_HCC_run2").mkdir(exist_ok=True)  # else the source looks as if it were not mounted
-    for path in deleted:
-        (trashed / path).unlink()
-    return trashed
-
-
 # A sidecar that parses, and is not the one that was proven.
 
 
@@ -164,11 +132,18 @@ def test_a_sidecar_regenerated_over_a_rotten_copy_does_not_cost_the_good_object_
     archived: SmallLab, edit: str, ending: str
 ) -> None:
     path = archived.path_of(ending)
-    good = (archived.copy / SIDECAR_NAME).read_bytes()
-    _flip_bit(archived.copy / path)
+    good, objects = (archived.copy / SIDECAR_NAME).read_bytes(), archived_objects(archived)
+    flip_bit(archived.copy / path)
     if edit == "the time changes":
         os.utime(archived.copy / path)
     _regenerate_sidecar(archived)
+    if edit == "the time changes":
+        assert f"newer than the archive, by files of which no {SIDECAR_NAME} that the ledger knows" in (
+            archived.apply().errors
+        ), "what rots keeps its time: this may be the one copy of a change, which only a person knows"
+        assert archived_objects(archived) == objects
+        assert archived.study.is_dir()
+        assert archived.fusion("apply", "--yes", "--accept-changes", STUDY).returncode == 0
     done = archived.apply()
     assert done.failed == 0, done.errors
     assert (archived.copy / SIDECAR_NAME).read_bytes() == good
@@ -177,13 +152,17 @@ def test_a_sidecar_regenerated_over_a_rotten_copy_does_not_cost_the_good_object_
 
 def test_a_sidecar_regenerated_over_a_rotten_copy_of_a_released_study_never_reaches_s3(released: SmallLab) -> None:
     path = released.path_of(SMALL)
-    good, before, objects = (released.copy / SIDECAR_NAME).read_bytes(), _good_places(released), _data(released)
-    _flip_bit(released.copy / path)
+    good, before, objects = (
+        (released.copy / SIDECAR_NAME).read_bytes(),
+        _good_places(released),
+        archived_objects(released),
+    )
+    flip_bit(released.copy / path)
     _regenerate_sidecar(released)
     said = released.run_assets("s3_archive", "manifest_entry")
     assert Path(path).name in said
     assert "from s3://" in said
-    assert _data(released) == objects
+    assert archived_objects(released) == objects
     _assert_no_last_copy_was_destroyed(released, before)
 
     _restore(released, path, released.copy)
@@ -243,9 +222,9 @@ Loss = Callable[[SmallLab, str], None]
 def test_a_rotten_source_is_not_copied_over_what_is_proven_when_the_nas_lost_its_sidecar_too(
     archived: SmallLab, at: str, ending: str, lose: Loss
 ) -> None:
-    path, objects = archived.path_of(ending), _data(archived)
-    here = _break_off_release(archived) if at == "trash" else archived.study
-    _flip_bit(here / path)
+    path, objects = archived.path_of(ending), archived_objects(archived)
+    here = break_off_release(archived) if at == "trash" else archived.study
+    flip_bit(here / path)
     lose(archived, path)
     del objects[archived.key(SIDECAR_NAME)]
     before = _good_places(archived)
@@ -257,7 +236,9 @@ def test_a_rotten_source_is_not_copied_over_what_is_proven_when_the_nas_lost_its
     else:
         assert done.recaps[STUDY].failed
         assert Path(path).name in done.errors
-        assert {key: data for key, data in _data(archived).items() if not key.endswith(SIDECAR_NAME)} == objects
+        assert {
+            key: data for key, data in archived_objects(archived).items() if not key.endswith(SIDECAR_NAME)
+        } == objects
         _restore(archived, path, here)
         done = archived.apply()
         assert done.recaps[STUDY].failed == 0, done.errors
@@ -284,7 +265,7 @@ def test_what_was_proven_is_known_from_cold_storage_without_reading_it_back(lab:
     shutil.rmtree(lab.copy)
     path = lab.path_of(SMALL)
     if rotten:
-        _flip_bit(lab.study / path)
+        flip_bit(lab.study / path)
     done = lab.apply()
     assert bool(done.failed) is rotten, done.errors
     if rotten:
@@ -296,7 +277,7 @@ def test_what_was_proven_is_known_from_cold_storage_without_reading_it_back(lab:
 def test_a_file_that_rotted_is_refused_although_a_person_accepted_that_another_one_changed(archived: SmallLab) -> None:
     path, changed = archived.path_of(SMALL), archived.path_of("focus007.bin")
     archived.write(changed, b"right new bytes")
-    _flip_bit(archived.study / path)
+    flip_bit(archived.study / path)
     (archived.copy / path).unlink()
     before = _good_places(archived)
     refused = archived.fusion("apply", "--yes", "--accept-changes", STUDY)
@@ -317,7 +298,7 @@ def test_accepted_files_that_were_archived_are_held_to_their_new_bytes(archived:
     assert archived.fusion("apply", "--yes", "--accept-changes", STUDY).returncode == 0
     before = _good_places(archived)
     (archived.copy / path).unlink()
-    _flip_bit(archived.study / path)
+    flip_bit(archived.study / path)
     _release(archived)
     done = archived.apply()
     assert Path(path).name in done.errors
@@ -328,13 +309,13 @@ def test_a_proven_sidecar_that_is_nowhere_any_more_needs_a_person_while_there_ar
     path, other = archived.path_of(SMALL), archived.path_of("focus007.bin")
     _lose_both_sidecars_and_file(archived, path)
     archived.server.client().delete_object(Bucket=archived.bucket, Key=archived.key(other))
-    _flip_bit(archived.study / archived.path_of("focus009.bin"))  # else the source could prove it
-    before, objects, held = _good_places(archived), _data(archived), _copies(archived)
+    flip_bit(archived.study / archived.path_of("focus009.bin"))  # else the source could prove it
+    before, objects, held = _good_places(archived), archived_objects(archived), _copies(archived)
     for _ in range(2):
         refused = archived.apply()
         assert "nothing is overwritten" in refused.errors
         assert "rename" in refused.errors
-        assert (_data(archived), _copies(archived)) == (objects, held)
+        assert (archived_objects(archived), _copies(archived)) == (objects, held)
     _assert_no_last_copy_was_destroyed(archived, before)
     assert archived.study.is_dir()
 
@@ -345,11 +326,11 @@ def test_a_proven_sidecar_that_is_nowhere_any_more_needs_a_person_while_there_ar
 def test_a_study_that_took_the_name_of_one_the_ledger_forgot_is_not_archived_over_its_only_copies(
     released: SmallLab,
 ) -> None:
-    _forget_ledger(released)
+    forget_ledger(released)
     first, released.originals = released.originals, {}
     released.add_study(large_mib=6)
     second, released.originals = released.originals, first
-    objects, held = _data(released), _copies(released)
+    objects, held = archived_objects(released), _copies(released)
 
     assert released.plans()[STUDY].observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
     refused = released.apply()
@@ -358,7 +339,7 @@ def test_a_study_that_took_the_name_of_one_the_ledger_forgot_is_not_archived_ove
     for said in (refused.errors, by_dagster):
         assert "rename" in said
         assert "ledger does not know" in said
-    assert (_data(released), _copies(released)) == (objects, held)
+    assert (archived_objects(released), _copies(released)) == (objects, held)
     assert all((released.study / path).read_bytes() == data for (_, path), data in second.items())
     released.study.rename(released.folder / "renamed")
     done = released.apply()
@@ -369,14 +350,14 @@ def test_a_study_that_took_the_name_of_one_the_ledger_forgot_is_not_archived_ove
 def test_a_study_whose_files_look_like_those_of_one_the_ledger_forgot_is_told_from_it_by_its_bytes(
     archived: SmallLab,
 ) -> None:
-    _forget_ledger(archived)
+    forget_ledger(archived)
     path = archived.path_of(SMALL)
-    _flip_bit(archived.study / path)  # the size and the time are those of the copy
-    before, objects, held = _good_places(archived), _data(archived), _copies(archived)
+    flip_bit(archived.study / path)  # the size and the time are those of the copy
+    before, objects, held = _good_places(archived), archived_objects(archived), _copies(archived)
     for said in (archived.apply().errors, archived.run_assets("s3_archive", "manifest_entry", "source_released")):
         assert Path(path).name in said
         assert "rename" in said
-    assert (_data(archived), _copies(archived)) == (objects, held)
+    assert (archived_objects(archived), _copies(archived)) == (objects, held)
     _assert_no_last_copy_was_destroyed(archived, before)
     _restore(archived, path, archived.study)
     done = archived.apply()
@@ -388,16 +369,16 @@ def test_files_that_changed_since_the_ledger_was_lost_replace_nothing_until_a_pe
     archived: SmallLab,
 ) -> None:
     path = archived.path_of(SMALL)
-    _forget_ledger(archived)
+    forget_ledger(archived)
     archived.write(path, b"ransom, or the right new bytes")
-    objects, held = _data(archived), _copies(archived)
+    objects, held = archived_objects(archived), _copies(archived)
 
     plan = archived.plans()[STUDY]
     assert plan.observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
     assert path in plan.observed.conditions[Name.VALIDATED].message
     assert Path(path).name in archived.apply().errors
     assert Path(path).name in archived.run_assets("truenas_copy", "s3_archive")
-    assert (_data(archived), _copies(archived)) == (objects, held)
+    assert (archived_objects(archived), _copies(archived)) == (objects, held)
 
     done = archived.fusion("apply", "--yes", "--accept-changes", STUDY)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -406,29 +387,29 @@ def test_files_that_changed_since_the_ledger_was_lost_replace_nothing_until_a_pe
 
 @pytest.mark.parametrize("left", ["on the NAS", "in S3", "in both"])
 def test_files_of_which_nothing_at_all_is_known_are_not_overwritten_by_others(archived: SmallLab, left: str) -> None:
-    _forget_ledger(archived)
+    forget_ledger(archived)
     (archived.copy / SIDECAR_NAME).unlink()
     archived.server.client().delete_object(Bucket=archived.bucket, Key=archived.key(SIDECAR_NAME))
     if left == "in S3":
         shutil.rmtree(archived.copy)
     elif left == "on the NAS":
-        for key in _data(archived):
+        for key in archived_objects(archived):
             archived.server.client().delete_object(Bucket=archived.bucket, Key=key)
     path = archived.path_of(SMALL)
     archived.study.joinpath(path).write_bytes(b"ransom")
     rotten = archived.path_of(LARGE)
-    _flip_bit(archived.study / rotten)
-    objects, held = _data(archived), _copies(archived)
+    flip_bit(archived.study / rotten)
+    objects, held = archived_objects(archived), _copies(archived)
     assert archived.plans()[STUDY].observed.conditions[Name.VALIDATED].reason == SOURCE_CHANGED
     assert Path(path).name in archived.apply().errors
     assert "ledger does not know" in archived.run_assets("truenas_copy", "s3_archive")
-    assert (_data(archived), _copies(archived)) == (objects, held)
+    assert (archived_objects(archived), _copies(archived)) == (objects, held)
     archived.study.joinpath(path).write_bytes(archived.originals[STUDY, path])
     if left != "in S3":
         os.utime(archived.study / path, ns=(0, (archived.copy / path).stat().st_mtime_ns))
     assert Path(rotten).name in archived.apply().errors
-    assert (_data(archived), _copies(archived)) == (objects, held)
-    _flip_bit(archived.study / rotten)
+    assert (archived_objects(archived), _copies(archived)) == (objects, held)
+    flip_bit(archived.study / rotten)
     done = archived.apply()
     assert done.failed == 0, done.errors
     assert_completed(archived)
@@ -460,7 +441,7 @@ def test_a_study_is_not_copied_over_that_of_another_lab_whose_ledger_this_one_do
     assert "ledger does not know" in refused.errors
     assert _copies(small_lab) == held
     assert small_lab.study.is_dir()
-    assert not [key for key in _data(small_lab) if key.startswith("b/")]
+    assert not [key for key in archived_objects(small_lab) if key.startswith("b/")]
 
 
 def test_a_study_that_shares_no_file_with_the_archived_one_of_its_name_is_not_merged_with_it(
@@ -470,11 +451,11 @@ def test_a_study_that_shares_no_file_with_the_archived_one_of_its_name_is_not_me
     other = archived.study / f"{STUDY}_b/Scan9/.temp/other.bin"
     other.parent.mkdir(parents=True)
     other.write_bytes(b"of another study")
-    objects, held = _data(archived), _copies(archived)
+    objects, held = archived_objects(archived), _copies(archived)
     assert archived.plans()[STUDY].observed.conditions[Name.VALIDATED].reason == NAME_TAKEN
     for said in (archived.apply().errors, archived.run_assets("truenas_copy", "s3_archive")):
         assert "rename it" in said
-    assert (_data(archived), _copies(archived)) == (objects, held)
+    assert (archived_objects(archived), _copies(archived)) == (objects, held)
     assert other.is_file()
 
 
@@ -483,7 +464,7 @@ def test_a_copy_whose_first_run_was_killed_is_not_archived_alone_while_the_sourc
 ) -> None:
     _killed(lab, (transferring, "with_proofs"))  # the sidecars are there, the ledger only knows that it was begun
     path = lab.path_of(SMALL)
-    _flip_bit(lab.copy / path)
+    flip_bit(lab.copy / path)
     _regenerate_sidecar(lab)
     before = _good_places(lab)
     _release(lab)
@@ -502,7 +483,7 @@ def test_a_copy_that_was_found_rotten_is_not_kept_on_the_word_of_the_journal(arc
     (archived.copy / path).unlink()
     archived.write(f"{STUDY}/Scan1/.temp/znew.bin", b"new" * 100)
     _killed(archived, (transfers, "_commit_copy"))
-    _flip_bit(archived.copy / path)
+    flip_bit(archived.copy / path)
     done = archived.apply()
     assert done.failed == 0, done.errors
     assert_completed(archived)
@@ -516,7 +497,7 @@ def test_a_copy_that_rotted_after_its_first_run_was_killed_is_found_before_the_s
     path = lab.path_of(ending)
     _release(lab)
     _killed(lab, (transfers, "_commit_copy"))
-    _flip_bit(lab.copy / path)
+    flip_bit(lab.copy / path)
     kept = {file: seen for file, seen in lab.files().items() if file.is_relative_to(lab.copy)}
     found = lab.apply()
     assert found.failed == 1
@@ -538,7 +519,7 @@ def test_no_file_is_forgotten_when_the_sidecar_is_damaged_in_the_middle_of_a_rel
 ) -> None:
     sidecar = archived.copy / SIDECAR_NAME
     good = sidecar.read_bytes()
-    _break_off_release(archived, *[path for _, path in archived.originals if "focus01" in path])
+    break_off_release(archived, *[path for _, path in archived.originals if "focus01" in path])
     sidecar.write_bytes(damage) if damage is not None else sidecar.unlink()
     done = archived.apply()
     assert done.recaps[STUDY].failed == 0, done.errors
@@ -556,7 +537,7 @@ def test_a_file_that_is_only_archived_any_more_is_not_forgotten_with_the_sidecar
     assert archived.apply().failed == 0
     files = archived.ledger()[-1]["file_count"]
     (archived.copy / SIDECAR_NAME).write_bytes(b"")
-    _flip_bit(archived.copy / gone)
+    flip_bit(archived.copy / gone)
     refused = archived.apply()
     assert Path(gone).name in refused.errors
     assert "from s3://" in refused.errors
@@ -614,11 +595,11 @@ def test_accepted_files_are_finished_by_the_next_run_when_the_first_is_killed(ar
 def test_a_release_killed_right_after_the_rename_is_not_finished_from_rotten_copies(
     archived: SmallLab,
 ) -> None:
-    remove = "_remove_proven" if hasattr(release, "_remove_proven") else "remove_proven"
-    _killed(archived, (release, remove))
+    remove = "_remove_proven" if hasattr(deletion, "_remove_proven") else "remove_proven"
+    _killed(archived, (deletion, remove))
     (archived.source / "20260106_WW_HCC_run2").mkdir()  # else the source looks as if it were not mounted
     path = archived.path_of(SMALL)
-    _flip_bit(archived.copy / path)
+    flip_bit(archived.copy / path)
     _regenerate_sidecar(archived)
     before = _good_places(archived)
     done = archived.apply()

@@ -82,6 +82,9 @@ def test_a_first_run_of_a_monthly_task_says_when_to_run_it_again(lab: SmallLab, 
     assert re.search(
         "1 of 1 studies wait for their second look: run this again after 20..-..-.. ..:.. UTC", first.stderr
     )
+    assert "must look the same until" in first.stdout
+    if output == "json":
+        assert [(line["type"], line.get("study")) for line in messages(first)] == [("not_idle", STUDY), ("recap", None)]
     assert not lab.copy.exists()
     time.sleep(6)
     second = lab.fusion("backup", "run", "-f", output)

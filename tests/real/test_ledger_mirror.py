@@ -71,7 +71,7 @@ def test_the_mirror_equals_the_file_after_every_append(ledger, disk, s3_bucket, 
         assert found["Body"].read() == content
         assert found["Metadata"]["sha256"] == hashlib.sha256(content).hexdigest()
     assert ledger.stale_mirrors() == []
-    assert all(state.same for state in ledger.mirror_state(thorough=True))
+    assert all(state.same for state in ledger.mirror_state())
 
 
 def test_writers_at_work_together_leave_a_mirror_that_equals_the_file(ledger, disk, s3_bucket, s3_server):
@@ -145,7 +145,7 @@ def test_a_lost_ledger_comes_back_whole_and_a_whole_one_is_left_alone(ledger, di
         path.unlink()
     assert ledger.stale_mirrors() == ["2026-01", "2026-02"]
     with pytest.raises(MirrorConflictError, match="`fusion manifest restore` brings it back"):
-        ledger.mirror("2026-01", overwrite=True)
+        ledger.mirror("2026-01", losing=ledger.lost_by_mirroring("2026-01"))
     assert ledger.restore_from_mirror() == ["2026-01", "2026-02"]
     assert {path.name: path.read_bytes() for path in disk.iterdir()} == before
     assert ledger.restore_from_mirror() == []
@@ -156,10 +156,13 @@ def test_a_ledger_edited_by_hand_is_mirrored_only_when_told_so(ledger, disk, s3_
     file = disk / "2026-01.jsonl"
     file.write_bytes(file.read_bytes().replace(b"111", b"222"))
     assert ledger.stale_mirrors() == [], "the sizes are equal"
-    assert [state.same for state in ledger.mirror_state(thorough=True)] == [False]
     with pytest.raises(MirrorConflictError):
         ledger.mirror("2026-01")
-    ledger.mirror("2026-01", overwrite=True)
+    lost = ledger.lost_by_mirroring("2026-01")
+    assert [b"111" in line for line in lost] == [True]
+    with pytest.raises(MirrorConflictError):
+        ledger.mirror("2026-01", losing=[b"another line, which was all that somebody agreed to lose"])
+    ledger.mirror("2026-01", losing=lost)
     assert get_month(s3_bucket, "2026-01") == file.read_bytes()
 
 

@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 
 from fusion_assets.manifest.ledger import LOCK_NAME, Ledger
-from fusion_assets.reconcile.locks import (
-    LOCKS,
-    backup_lock,
-    find_backup_lock,
-    find_locks,
-    locked_backups,
-    study_lock,
-    unlock,
-)
+from fusion_assets.reconcile.found_lock import LOCKS
+from fusion_assets.reconcile.locks import backup_lock, find_backup_lock, find_locks, locked_backups, study_lock
+from fusion_assets.reconcile.unlocking import unlock
 from fusion_assets.standard.listing import LOCK_NAME as STUDY_LOCK
 from resources.lockfile import LockHeldError, new_lock, take
 from resources.process import this_host

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cli.ui import LOCATION
 from tests.real.s3 import free_port
 from tests.real.small_lab import STUDY, SmallLab, assert_completed
 
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 OTHER = "20260106_WW_HCC_run2"
 ARCHIVE = ("validated", "truenas_copy", "s3_archive", "manifest_entry")
+LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
 LAUNCH = """mutation($backfill: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $backfill) {
     __typename ... on LaunchBackfillSuccess { backfillId } } }"""
 STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
@@ -56,6 +58,7 @@ def test_a_backfill_from_the_ui_archives_studies_that_no_run_has_seen_yet(small_
         params = {"assetSelection": assets, "partitionNames": [STUDY, OTHER]}
         launched = _until(lambda: _ask(port, LAUNCH, backfill=params))
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        assert _ask(port, LOCATIONS)["locationEntries"] == [{"name": LOCATION}]
         ended = _until(
             lambda: (
                 (now := _ask(port, STATUS, id=launched["backfillId"])).get("status") not in ("REQUESTED", "FAILING")
