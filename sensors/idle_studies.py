@@ -60,17 +60,21 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         until, now = time.monotonic() + LOOK_SECONDS, datetime.now(UTC)
         cursor = cursor_from_text(context.cursor)
+        # What a run does to a study while this looks, the look may have missed: the next one sees it.
+        running = studies_in_flight(context.instance)
         try:
             here = lab.open(config)
             observed = observe_next(here, cursor.memory, after=cursor.after, until=until, now=now)
         except ResourceError as error:
             return _blind(config, mailbox, cursor, described(error), now)
         plans = plan_studies(Desired(config.backup.delete_source), observed.seen.studies)
+        running |= studies_in_flight(context.instance)  # before the tries: a run that ends in between is in both
+        tries = tries_of(context.instance, {state_of(plan) for plan in plans if plan.actions})
         decisions = decide(
             plans,
-            running=studies_in_flight(context.instance),
-            tries=tries_of(context.instance, {state_of(plan) for plan in plans if plan.actions}),
-            now=now,
+            running=running,
+            tries=tries,
+            now=datetime.now(UTC),  # a look takes seconds, and a try that ended meanwhile is not of a clock ahead
             at_most=RUNS_A_TICK,
             room=measure_room(here),
             elsewhere=claims_elsewhere(cursor.claims, after=cursor.after, reached=observed.reached),

@@ -66,6 +66,8 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, lab: dg.ResourceParam[LabSource], mailbox: dg.ResourceParam[Mailbox]
     ) -> dg.SensorResult:
         now = datetime.now(UTC)
+        # Before the look: what an eviction that ends meanwhile has freed, the look may have missed.
+        in_flight = runs_in_flight(context.instance, {KIND_TAG: EVICTION})
         try:
             here = lab.open(config)
             store = observe_store(here, now=now)
@@ -78,14 +80,14 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         context.update_cursor(WELL)
         outlook = measure(config, store.ledger, Sample(store.at, store.space.total, store.space.free))
         observed = [_observation(config, store, outlook)]
-        if in_flight := runs_in_flight(context.instance, {KIND_TAG: EVICTION}):
+        if in_flight:
             why = f"{len(in_flight)} evictions are queued or at work; the next are chosen when they have ended"
             return dg.SensorResult(skip_reason=why, asset_events=observed)
         if lock := store.cleanup_lock:
             tell_of_lock(config, mailbox, store, lock, outlook)
             return dg.SensorResult(skip_reason=str(lock), asset_events=observed)
         states = {*map(_state_of, store.copies), *(_state_of_unfinished(store, study) for study in store.unfinished)}
-        tries = tries_of(context.instance, states)
+        tries, now = tries_of(context.instance, states), datetime.now(UTC)
         plan = plan_cleanup(here, _resting(store, tries, now))
         due = _due(store, plan, tries, now)
         ends_others = not due.keys().isdisjoint(store.unfinished)

@@ -86,7 +86,7 @@ class Daemon:
         requests = [request for request in data.run_requests or [] if not self._is_known(request)]
         job = definitions.resolve_sensor_def(sensor).job_name if requests else ""
         if self.only_begin:
-            self._begin(requests, job)
+            self._begin(requests, job, definitions.resolve_job_def(job).tags if job else {})
         runs = [self._run(request, job) for request in requests] if self.run_requested and not self.only_begin else []
         self.cursors[sensor] = data.cursor or self.cursors.get(sensor)  # Dagster ignores an empty one
         return Tick([request.partition_key or "" for request in requests], runs, data.skip_message or "")
@@ -107,12 +107,17 @@ class Daemon:
         self.instance.update_instigator_state(state.with_data(state.instigator_data._replace(last_tick_timestamp=now)))
         return True
 
-    def _begin(self, requests: Sequence[dg.RunRequest], job: str) -> None:
+    def _begin(self, requests: Sequence[dg.RunRequest], job: str, job_tags: Mapping[str, str]) -> None:
         """As on a host on which all of them take days."""
         for request in requests:
-            tags = {**request.tags, **({RUN_KEY_TAG: request.run_key} if request.run_key else {})}
+            tags = {**job_tags, **request.tags, **({RUN_KEY_TAG: request.run_key} if request.run_key else {})}
             partition = {"dagster/partition": request.partition_key} if request.partition_key else {}
             self.instance.add_run(dg.DagsterRun(job, status=dg.DagsterRunStatus.STARTED, tags={**tags, **partition}))
+
+    def break_off_all(self) -> None:
+        """All runs that were only begun fail now."""
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            self.instance.report_run_failed(run)
 
     def _is_known(self, request: dg.RunRequest) -> bool:
         if request.run_key is None:

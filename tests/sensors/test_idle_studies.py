@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -16,6 +17,7 @@ from fusion_assets.notify.queue import Queue
 from fusion_assets.reconcile.conditions import Condition, Name, false, true, unknown
 from fusion_assets.reconcile.decisions import load_decisions
 from fusion_assets.reconcile.idle import Observation
+from fusion_assets.reconcile.observe import PartialObservation, observe_next
 from fusion_assets.reconcile.plan import LOCKED, SOURCE_CHANGED, Desired, ObservedStudy, StudyPlan, plan_study
 from fusion_assets.state import state_folder
 from fusion_assets.studies.tags import STATE_TAG
@@ -74,6 +76,48 @@ def test_a_study_seen_once_waits_for_its_second_look_also_when_the_daemon_was_re
     }
     daemon.cursors["idle_studies"] = IdleCursor(past).to_text()
     assert tick(daemon).requested == [STUDY]
+
+
+@pytest.fixture
+def ends_meanwhile(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """Runs are only begun, and fail while the sensor looks at the lab, which takes it seconds."""
+    daemon.only_begin = True
+
+    def look(*places: Any, **settings: Any) -> PartialObservation:
+        observed = observe_next(*places, **settings)
+        daemon.break_off_all()
+        return observed
+
+    monkeypatch.setattr("sensors.idle_studies.observe_next", look)
+    return daemon
+
+
+def test_a_study_whose_run_ends_while_the_sensor_looks_is_not_started_from_what_it_saw_before(ends_meanwhile) -> None:
+    assert tick(ends_meanwhile).requested == [STUDY]
+    during, after = tick(ends_meanwhile), tick(ends_meanwhile)
+    assert during.requested == after.requested == []
+    assert "a run works on it" in during.skipped
+    assert "tried once without coming further; tried again at" in after.skipped
+
+
+def test_a_run_that_began_and_failed_while_the_sensor_looked_is_followed_by_its_pause_and_not_by_another_at_once(
+    daemon, monkeypatch
+) -> None:
+    daemon.only_begin = True
+    assert tick(daemon).requested == [STUDY]
+    (run,) = daemon.instance.get_runs()
+    daemon.instance.delete_run(run.run_id)
+
+    def look(*places: Any, **settings: Any) -> PartialObservation:
+        observed = observe_next(*places, **settings)
+        daemon.instance.add_run(run)
+        daemon.break_off_all()
+        return observed
+
+    monkeypatch.setattr("sensors.idle_studies.observe_next", look)
+    again = tick(daemon)
+    assert again.requested == []
+    assert "tried once without coming further; tried again at" in again.skipped
 
 
 def test_a_study_that_grows_between_two_looks_is_not_touched(lab, daemon) -> None:

@@ -13,6 +13,8 @@ import pytest
 from definitions import build_defs
 from fusion_assets.config import load_config
 from fusion_assets.eviction.history import read_samples
+from fusion_assets.eviction.store import StoreObservation, observe_store
+from fusion_assets.reconcile.lab import Lab
 from resources.errors import AccessDeniedError
 from resources.local import LocalStorage
 from resources.process import this_host, this_process
@@ -245,6 +247,24 @@ def test_evictions_that_still_run_are_not_requested_again(lab, full) -> None:
     tick = full.tick("truenas_capacity")
     assert tick.requested == []
     assert "the next are chosen when they have ended" in tick.skipped
+
+
+def test_space_that_an_eviction_gives_back_while_it_is_measured_makes_no_other_backup_go(
+    lab, full, monkeypatch
+) -> None:
+    want_free(lab, 100 * (SIZE - taken(lab.nas) + 100) / SIZE)
+    full.only_begin = True
+    assert full.tick("truenas_capacity").requested == [STUDY]
+
+    def look(lab: Lab, *, now: datetime) -> StoreObservation:
+        observed = observe_store(lab, now=now)
+        full.break_off_all()
+        return observed
+
+    monkeypatch.setattr("sensors.truenas_capacity.observe_store", look)
+    during = full.tick("truenas_capacity")
+    assert during.requested == []
+    assert "the next are chosen when they have ended" in during.skipped
 
 
 def test_a_nas_that_is_not_mounted_is_no_full_one_and_no_empty_one(lab, full, monkeypatch) -> None:

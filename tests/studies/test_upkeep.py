@@ -17,6 +17,9 @@ from fusion_assets.eviction.telling import gone
 from fusion_assets.notify.letter import Message
 from fusion_assets.notify.mailbox import Mailbox
 from fusion_assets.notify.queue import Queue, UnusableError
+from fusion_assets.reconcile.idle import Memory
+from fusion_assets.reconcile.lab import Lab
+from fusion_assets.reconcile.observe import LabObservation, observe_lab
 from fusion_assets.reconcile.scrub import provable, scrub_share
 from fusion_assets.studies.tags import MAILED_TAG
 from resources.local import LocalStorage
@@ -177,6 +180,22 @@ def test_a_study_that_was_due_days_ago_and_is_not_archived_is_in_the_inventory(f
     result = run(face, "take_inventory")
     assert not check(result).passed
     assert "was due on" in str(check(result).metadata["astray"])
+
+
+def test_a_study_whose_run_ends_while_the_inventory_looks_is_not_told_as_one_that_was_due(face, monkeypatch) -> None:
+    make_old(face, 400)
+    tags = {"dagster/partition": STUDY}
+    begun = face.instance.add_run(dg.DagsterRun("archive_study", status=dg.DagsterRunStatus.STARTED, tags=tags))
+
+    def look(lab: Lab, memory: Memory, *, now: datetime) -> LabObservation:
+        observed = observe_lab(lab, memory, now=now)
+        face.instance.report_run_canceled(begun)
+        return observed
+
+    assert check(run(face, "take_inventory")).passed, "it is at work"
+    monkeypatch.setattr("fusion_assets.studies.upkeep.observe_lab", look)
+    assert check(run(face, "take_inventory")).passed, "it was while the inventory looked"
+    assert not check(run(face, "take_inventory")).passed
 
 
 def make_old(face: Face, days: float) -> None:
