@@ -19,7 +19,7 @@ from fusion_assets.eviction import telling
 from fusion_assets.reconcile.lab import TRASH
 from resources.local import LocalStorage
 from resources.lockfile import LockHeldError
-from tests.eviction.store_lab import StoreLab, Volume, assert_evicted, assert_nothing_lost
+from tests.eviction.store_lab import DISK_BYTES, StoreLab, Volume, assert_evicted, assert_nothing_lost
 from tests.real.s3 import no_aws, s3_server
 from tests.real.small_lab import SmallLab, small_lab
 
@@ -34,7 +34,7 @@ def lab(small_lab: SmallLab, monkeypatch: pytest.MonkeyPatch) -> StoreLab:
     """Three archived studies on a NAS with 5 % of its volume free; what is measured of it is the volume's."""
     small_lab.source.mkdir()
     (small_lab.source / "20990101_ZZ_KEEP_busy").mkdir()
-    lab = StoreLab(small_lab, Volume([small_lab.nas], 10 * 1024**3))
+    lab = StoreLab(small_lab, Volume([small_lab.nas], DISK_BYTES))
     lab.archive(OLDEST, OLD, NEW, kib=KIB)
     lab.fill()
     monkeypatch.setattr(LocalStorage, "space", lambda _: lab.volume.space())

@@ -27,6 +27,7 @@ from fusion_assets.transfer.sidecar import parse_sidecar
 from resources.storage import Space
 from tests.real.small_lab import PREFIX, SmallLab
 
+DISK_BYTES = 10 * 1024**3
 _OPTIONS = TransferOptions(part_size=5 * 1024**2, workers=2)
 
 
@@ -141,7 +142,7 @@ class StoreLab:
 
 def archive(lab: StoreLab, study: str, *, released: bool = True) -> None:
     """Archive one study without Dagster."""
-    lab.volume.total = 10 * 1024**3
+    lab.volume.total = DISK_BYTES
     with lab.opened() as opened:
         carry_out(opened, study, released=released)
 

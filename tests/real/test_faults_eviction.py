@@ -18,7 +18,7 @@ from fusion_assets.eviction.gates import Gate, KeptError
 from fusion_assets.reconcile.found_lock import CLEANUP_LOCK, LOCKS
 from fusion_assets.reconcile.lab import TRASH
 from fusion_assets.standard.listing import SIDECAR_NAME
-from tests.eviction.store_lab import StoreLab, Volume, assert_evicted, assert_nothing_lost
+from tests.eviction.store_lab import DISK_BYTES, StoreLab, Volume, assert_evicted, assert_nothing_lost
 from tests.real.requirements import require
 from tests.real.small_lab import SmallLab
 
@@ -29,11 +29,30 @@ _KILLER = Path(__file__).with_name("killed_eviction.py")
 
 
 @pytest.fixture
-def lab(small_lab: SmallLab) -> StoreLab:
+def disk(small_lab: SmallLab) -> Iterator[Path]:
+    """A disk for the NAS alone, of which somebody has 0.2 %.
+
+    On a common one, what other tests write meanwhile looks to the commands like a snapshot that holds the space.
+    """
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(small_lab.nas)],
+        check=False,
+        capture_output=True,
+    )
+    require(available=mounted.returncode == 0, what="to be allowed to mount a tmpfs")
+    (small_lab.nas / "somebody.bin").write_bytes(bytes(DISK_BYTES // 500))
+    try:
+        yield small_lab.nas
+    finally:
+        subprocess.run(["umount", "-l", str(small_lab.nas)], check=False)
+
+
+@pytest.fixture
+def lab(small_lab: SmallLab, disk: Path) -> StoreLab:
     """A lab whose NAS is so full by its own settings that everything may go but the last copy."""
     small_lab.source.mkdir()
     (small_lab.source / "20990101_ZZ_KEEP_busy").mkdir()
-    lab = StoreLab(small_lab, Volume([small_lab.nas], 10 * 1024**3))
+    lab = StoreLab(small_lab, Volume([disk], DISK_BYTES))
     lab.want(free_threshold_pct=99.9, max_store_pct=99.9, max_studies=1000)
     return lab
 
@@ -211,16 +230,10 @@ def test_a_cleanup_killed_in_the_middle_is_ended_by_the_next_one(lab: StoreLab) 
 
 
 @pytest.fixture
-def small_disk(small_lab: SmallLab) -> Iterator[Path]:
-    """A file system of its own for the NAS, of 96 MiB."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(small_lab.nas)], check=False, capture_output=True
-    )
-    require(available=mounted.returncode == 0, what="to be allowed to mount a tmpfs")
-    try:
-        yield small_lab.nas
-    finally:
-        subprocess.run(["umount", "-l", str(small_lab.nas)], check=False)
+def small_disk(disk: Path) -> Path:
+    """The disk of the NAS, of 96 MiB."""
+    subprocess.run(["mount", "-o", "remount,size=96m", str(disk)], check=True)
+    return disk
 
 
 def test_a_nas_without_a_byte_left_can_still_be_cleaned(small_disk: Path, lab: StoreLab) -> None:
