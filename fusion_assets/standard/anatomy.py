@@ -82,7 +82,7 @@ def read_anatomy(listing: Listing, *, alias: str | None = None) -> Anatomy:
         alias: The name the study has at its destinations; experiments may begin with either name.
     """
     studies = (listing.name,) if alias is None else (listing.name, alias)
-    ordered = sorted(listing.entries, key=lambda entry: (entry.path, entry.kind, entry.size, entry.mtime_ns))
+    ordered = sorted(listing.entries)
     top: list[tuple[Role, Entry]] = []
     below: list[Entry] = []
     inside: defaultdict[str, list[Entry]] = defaultdict(list)

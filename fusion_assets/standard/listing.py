@@ -33,16 +33,25 @@ class Listing:
         name: The study's directory name.
         entries: Everything below the study, paths relative to the study, POSIX-style; links named, not followed.
         files: The regular files that are data, in the listing's order: what is copied, archived, counted and proven.
+        others: What is neither data nor a directory, in the listing's order: links, special files, and what is ours.
     """
 
     name: str
     entries: tuple[Entry, ...]
     files: tuple[Entry, ...] = field(init=False, repr=False, compare=False)
+    others: tuple[Entry, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Sorted out once: of half a million entries each is asked for its kind and name seven times otherwise.
-        files = (entry for entry in self.entries if entry.kind == "file" and not is_own_file(entry.path))
+        files: list[Entry] = []
+        others: list[Entry] = []
+        for entry in self.entries:
+            if entry.kind == "file" and not is_own_file(entry.path):
+                files.append(entry)
+            elif entry.kind != "directory":
+                others.append(entry)
         object.__setattr__(self, "files", tuple(files))
+        object.__setattr__(self, "others", tuple(others))
 
     @property
     def file_count(self) -> int:
@@ -68,12 +77,7 @@ class Listing:
 
         Nothing but the lock is ours at a source; a ``*.partial`` there is somebody's, and would be lost with it.
         """
-        return tuple(
-            entry.path
-            for entry in self.entries
-            if entry.kind in ("symlink", "other")
-            or (entry.kind == "file" and is_own_file(entry.path) and entry.path != LOCK_NAME)
-        )
+        return tuple(entry.path for entry in self.others if entry.kind != "file" or entry.path != LOCK_NAME)
 
     def fingerprint(self) -> str:
         """A digest that stays the same for as long as no data file comes, goes, or changes its size or time.
@@ -85,11 +89,9 @@ class Listing:
         Returns:
             Hex SHA-256 over the sorted (path, size, mtime_ns) of `files`; no clock, order or process enters it.
         """
-        digest = hashlib.sha256()
-        for path, size, mtime_ns in sorted((entry.path, entry.size, entry.mtime_ns) for entry in self.files):
-            # NUL ends each field because no storage allows it in a name; a name may be any bytes, hence surrogatepass.
-            digest.update(f"{path}\0{size}\0{mtime_ns}\0".encode(errors="surrogatepass"))
-        return digest.hexdigest()
+        # NUL ends each field because no storage allows it in a name; a name may be any bytes, hence surrogatepass.
+        fields = [f"{path}\0{size}\0{mtime_ns}\0" for path, _, size, mtime_ns, _ in sorted(self.files)]
+        return hashlib.sha256("".join(fields).encode(errors="surrogatepass")).hexdigest()
 
 
 def read_listing(storage: Storage, study: str) -> Listing:
@@ -109,7 +111,7 @@ def read_listing(storage: Storage, study: str) -> Listing:
     start = len(prefix)
     # `dataclasses.replace` takes four times as long, and this is done for every file of a lab.
     entries = tuple(
-        Entry(entry.path[start:], entry.kind, entry.size, entry.mtime_ns, entry.file_id)
-        for entry in storage.walk(study)
+        Entry(path[start:], kind, size, mtime_ns, file_id)
+        for path, kind, size, mtime_ns, file_id in storage.walk(study)
     )
     return Listing(name=study.rpartition("/")[2], entries=entries)
