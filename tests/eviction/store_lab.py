@@ -131,8 +131,7 @@ class StoreLab:
         return {path.name for path in self.small.nas.iterdir() if path.is_dir() and path.name[0].isdigit()}
 
     def trash(self) -> list[Path]:
-        folder = self.small.nas / TRASH
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        return self.small.in_folder(self.small.nas / TRASH)
 
     def s3(self) -> dict[str, bytes]:
         """Everything in the bucket but the ledger's mirror: what must never change."""

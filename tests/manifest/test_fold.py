@@ -146,7 +146,7 @@ def test_ten_thousand_records_of_a_year_are_folded_in_a_moment():
     view = fold(tuple(months)).view
     spent = time.process_time() - start
     assert len(view.records) == 834 * 12
-    assert spent < 3, f"{spent:.2f} s of CPU; 0.13 where it was measured, near 1 while coverage is recorded"
+    assert spent < 10, f"{spent:.2f} s of CPU; 0.13 where it was measured, near 1 while coverage is recorded"
 
 
 lines = st.one_of(

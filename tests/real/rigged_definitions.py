@@ -16,6 +16,7 @@ import dagster as dg
 from definitions import build_defs
 from fusion_assets.config import load_config
 from fusion_assets.eviction import evict
+from fusion_assets.reconcile.found_lock import LOCKS
 from resources.local import LocalStorage
 from resources.storage import Space
 
@@ -25,8 +26,16 @@ KILL = "kill-at-gate"
 
 
 def taken(nas: Path) -> int:
-    """Bytes of what lies on the NAS, but for the ledger."""
-    return sum(file.stat().st_size for file in nas.rglob("*") if file.is_file() and "_manifest" not in file.parts)
+    """Bytes of the copies on the NAS, of which runs may write or remove some at this moment."""
+    walked = (Path(folder, name) for folder, _, names in os.walk(nas) for name in names)
+    return sum(_size(file) for file in walked if not {"_manifest", LOCKS}.intersection(file.parts))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @dg.definitions

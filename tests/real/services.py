@@ -34,7 +34,10 @@ CODE_SERVER, DAEMON, WEBSERVER, HEARTBEAT = (
 )
 SECOND = "second daemon"
 NOTHING: Mapping[str, str] = {}
-_BUSY = """
+# The NAS of a test lies on a disk that others fill.
+ROOM_ENOUGH = "[cleanup]\nfree_threshold_pct = 0.001\n"
+_BUSY = f"""
+{ROOM_ENOUGH}
 [sensors]
 idle_interval_seconds = 3
 capacity_interval_seconds = 10
@@ -42,7 +45,7 @@ log_interval_seconds = 3
 alert_interval_seconds = 3
 [notify]
 enabled = true
-cooldown_minutes = {backup_failure = 0, check_failed = 0, fusion_error = 0, heartbeat = 0, monitor_crash = 0}
+cooldown_minutes = {{backup_failure = 0, check_failed = 0, fusion_error = 0, heartbeat = 0, monitor_crash = 0}}
 """
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _MARK = "INVOCATION_ID"

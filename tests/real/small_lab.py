@@ -315,8 +315,15 @@ delete_source = {str(delete_source).lower()}
 
     def trashed(self) -> list[Path]:
         """Studies in the trash folder at the source."""
-        trash = self.source / TRASH
-        return sorted(trash.iterdir()) if trash.is_dir() else []
+        return self.in_folder(self.source / TRASH)
+
+    @staticmethod
+    def in_folder(folder: Path) -> list[Path]:
+        """What lies in a folder that another process may remove at any moment."""
+        try:
+            return sorted(folder.iterdir())
+        except FileNotFoundError:
+            return []
 
 
 @pytest.fixture

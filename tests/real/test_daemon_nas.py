@@ -12,7 +12,7 @@ import pytest
 from sensors.idle_cursor import cursor_from_text
 from tests.notify.mail_servers import Inbox, free_port, make_authority, starttls_server
 from tests.real.rigged_definitions import KILL, SIZE, taken
-from tests.real.services import CODE_SERVER, DAEMON, Services, installed
+from tests.real.services import CODE_SERVER, DAEMON, ROOM_ENOUGH, Services, installed
 from tests.real.small_lab import STUDY, SmallLab, assert_completed
 
 # One after the other: three labs of services at once leave none of them enough of two cores.
@@ -81,6 +81,7 @@ def test_a_nas_that_is_away_is_one_mail_and_one_that_is_too_full_is_emptied_also
         lab.nas.rmdir()
         hidden.rename(lab.nas)
         services.until(lambda: not lab.study.exists(), "the study was released")
+        services.until(lambda: all(run.is_finished for run in services.runs()), "all runs ended")
         assert_completed(lab)
         services.until(lambda: len(inbox.mails) == 2, "the study that was deleted was mailed")
         assert (copies(lab.nas), gone.exists()) == ({OLDEST, SECOND, STUDY}, False)
@@ -113,9 +114,9 @@ def _is_killed_at_a_gate(lab: SmallLab, services: Services) -> None:
     """The NAS becomes too full by a setting, which counts as soon as the code server is started again."""
     order = lab.folder / KILL
     order.touch()
-    with lab.config.open("a") as file:
-        percent = 100 * (SIZE - taken(lab.nas) + 100) / SIZE
-        file.write(f"[cleanup]\nfree_threshold_pct = {percent}\nmax_store_pct = 50\n")
+    percent = 100 * (SIZE - taken(lab.nas) + 1000) / SIZE
+    too_full = f"[cleanup]\nfree_threshold_pct = {percent}\nmax_store_pct = 50\n"
+    lab.config.write_text(lab.config.read_text().replace(ROOM_ENOUGH, too_full))
     services.stop(CODE_SERVER)
     services.start(CODE_SERVER)
     services.until(lambda: not order.exists(), "the worker was killed")

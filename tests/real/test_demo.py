@@ -14,10 +14,11 @@ import pytest
 
 from cli.demo.servers import ENVIRONMENT_FILE, free_port
 
-pytestmark = pytest.mark.real
+# Not beside other labs of services, as test_daemon.py.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.xdist_group("services")]
 
 FUSION = Path(sys.executable).with_name("fusion")
-_SECONDS = 400
+_SECONDS = 600
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -67,7 +68,7 @@ def test_the_commands_a_demonstration_names_work_while_its_servers_run_and_say_s
         assert done.returncode == 0, done.stderr
     finally:
         os.killpg(demo.pid, signal.SIGINT)
-        demo.wait(60)
+        demo.wait(120)
     ended = typed(f"{prepare[1]}; {plan}", tmp_path)
     assert ended.returncode == 3, ended.stderr
     assert "this is a demonstration's lab; its servers run only as long as that does | hint: " in ended.stderr

@@ -94,7 +94,8 @@ def test_the_units_on_postgres_bring_a_study_to_its_end_once_though_the_daemon_i
         services.kill(DAEMON)
         services.set_clock_back(timedelta(days=400))
         services.start(DAEMON)
-        services.until(lambda: not small_lab.study.exists(), "the study was released", 120)
+        services.until(lambda: not small_lab.study.exists(), "the study was released")
+        services.until(lambda: all(run.is_finished for run in services.runs()), "all runs ended")
         assert_completed(small_lab)
         seen = services.until(lambda: runs_in_ui(services.port), "the UI shows the runs", 60)
         assert seen == [("SUCCESS", "archive_study")] * 2

@@ -15,9 +15,11 @@ import pytest
 
 from cli.ui import LOCATION
 from tests.real.s3 import free_port
+from tests.real.services import ROOM_ENOUGH
 from tests.real.small_lab import STUDY, SmallLab, assert_completed
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+# Not beside other labs of services, as test_daemon.py.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.xdist_group("services")]
 
 OTHER = "20260106_WW_HCC_run2"
 ARCHIVE = ("validated", "truenas_copy", "s3_archive", "manifest_entry")
@@ -35,13 +37,13 @@ def _ask(port: int, query: str, **variables: object) -> dict[str, Any]:
         return next(iter(json.load(answer)["data"].values()))
 
 
-def _until(what: Callable[[], Any], seconds: float = 120) -> Any:
+def _until(what: Callable[[], Any], seconds: float = 240) -> Any:
     deadline = time.monotonic() + seconds
     while True:
         try:
             if found := what():
                 return found
-        except (urllib.error.URLError, ConnectionError, StopIteration, KeyError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError, StopIteration, KeyError):
             pass
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.5)
@@ -51,14 +53,16 @@ def test_a_backfill_from_the_ui_archives_studies_that_no_run_has_seen_yet(small_
     for study in (STUDY, OTHER):
         small_lab.add_study(study)
     small_lab.write_config(delete_source=False)
+    with small_lab.config.open("a") as file:
+        file.write(ROOM_ENOUGH)
     port = free_port()
     process = small_lab.start("ui", "--port", str(port))
     try:
         assets = [{"path": [asset]} for asset in ARCHIVE]
         params = {"assetSelection": assets, "partitionNames": [STUDY, OTHER]}
-        launched = _until(lambda: _ask(port, LAUNCH, backfill=params))
+        assert _until(lambda: _ask(port, LOCATIONS).get("locationEntries")) == [{"name": LOCATION}]
+        launched = _ask(port, LAUNCH, backfill=params)  # once, whatever becomes of it
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        assert _ask(port, LOCATIONS)["locationEntries"] == [{"name": LOCATION}]
         ended = _until(
             lambda: (
                 (now := _ask(port, STATUS, id=launched["backfillId"])).get("status") not in ("REQUESTED", "FAILING")
@@ -68,7 +72,7 @@ def test_a_backfill_from_the_ui_archives_studies_that_no_run_has_seen_yet(small_
         assert ended["status"] == "COMPLETED_SUCCESS", ended
         assert [run["status"] for run in ended["runs"]] == ["SUCCESS", "SUCCESS"]
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
         with pytest.raises(urllib.error.URLError):
             _ask(port, STATUS, id="")
     finally:

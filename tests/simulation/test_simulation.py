@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.settings import Settings
 from tests.simulation.simulate import simulate
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 SETTINGS = Settings(days=3, seed=1, studies_a_day=4, storm=20_000, step=timedelta(hours=1))
 WORST = {"S3 stopped", "mail server stopped", "daemon killed", "worker killed", "error storm", "bit flipped on the NAS"}

@@ -23,6 +23,7 @@ CONFIG = {
         "instrument": {"host": "192.0.2.1", "username": "lab", "password_env": "NOT_SET_ANYWHERE"},
         "nas": {"host": "192.0.2.2", "username": "lab", "password_env": "NOT_SET_ANYWHERE"},
     },
+    "schedules": {"timezone": "Europe/Berlin"},
 }
 
 
