@@ -26,7 +26,7 @@ from schedules.calendar import build_schedules
 from sensors.alerts import build_alerts
 from sensors.fusion_log import build_fusion_log, fusion_log_asset
 from sensors.idle_studies import build_idle_studies
-from sensors.run_tries import studies_in_flight
+from sensors.run_tries import studies_at_work
 from sensors.truenas_capacity import build_truenas_capacity, truenas_space
 
 
@@ -58,7 +58,7 @@ def build_defs(
             *build_study_assets(config, progress=progress, retry_seconds=retry_seconds),
             build_eviction_asset(config, retry_seconds=retry_seconds),
             build_scrub_asset(config),
-            build_inventory_asset(config, studies_in_flight),
+            build_inventory_asset(config, studies_at_work),
             truenas_space,
             fusion_log_asset,
         ],

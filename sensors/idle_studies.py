@@ -31,7 +31,7 @@ from fusion_assets.studies.upkeep import LAB_UNSEEN
 from resources.errors import ResourceError, described
 from sensors.idle_cursor import IdleCursor, cursor_from_text
 from sensors.idle_mail import tell_of_blindness, tell_of_stuck
-from sensors.run_tries import studies_in_flight, tries_of
+from sensors.run_tries import studies_at_work, tries_of
 
 # Dagster creates the runs of a tick one by one (0.3 to 0.6 s each, measured): 25 of them take some 10 s, so that with
 # as much time for looking a tick stays below 20 s.
@@ -60,15 +60,14 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         until, now = time.monotonic() + LOOK_SECONDS, datetime.now(UTC)
         cursor = cursor_from_text(context.cursor)
-        # What a run does to a study while this looks, the look may have missed: the next one sees it.
-        running = studies_in_flight(context.instance)
         try:
             here = lab.open(config)
             observed = observe_next(here, cursor.memory, after=cursor.after, until=until, now=now)
         except ResourceError as error:
             return _blind(config, mailbox, cursor, described(error), now)
         plans = plan_studies(Desired(config.backup.delete_source), observed.seen.studies)
-        running |= studies_in_flight(context.instance)  # before the tries: a run that ends in between is in both
+        # What a run did to a study while this looked, the look may have missed: the next one sees it.
+        running = studies_at_work(context.instance, now)  # before the tries: a run that ends in between is in both
         tries = tries_of(context.instance, {state_of(plan) for plan in plans if plan.actions})
         decisions = decide(
             plans,
@@ -80,7 +79,7 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
             elsewhere=claims_elsewhere(cursor.claims, after=cursor.after, reached=observed.reached),
         )
         _write_down(config, plans, decisions, now)
-        tell_of_stuck(config, mailbox, plans, now)
+        tell_of_stuck(config, mailbox, [plan for plan in plans if plan.study not in running], now)
         if decisions.launches and decisions.held_back:  # else the same words are the reason of the skip
             context.log.info(_why_not(decisions))
         new = _unknown_partitions(context.instance, observed, decisions)

@@ -27,15 +27,17 @@ _IN_FLIGHT = (
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # SQLite takes some hundred values in one question.
 _STATES_A_QUERY = 100
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def studies_in_flight(instance: dg.DagsterInstance) -> frozenset[str]:
-    """The studies, by run name, for which a run of any job is queued or at work.
+def studies_at_work(instance: dg.DagsterInstance, since: datetime) -> frozenset[str]:
+    """The studies, by run name, for which a run of any job is queued, at work, or has been at work since then.
 
     Args:
         instance: The Dagster instance.
+        since: When somebody began to look at the studies, UTC.
     """
-    runs = runs_in_flight(instance, {})
+    runs = runs_since(instance, since, {})
     return frozenset(run_name_of(run.tags[PARTITION_TAG]) for run in runs if PARTITION_TAG in run.tags)
 
 
@@ -47,6 +49,21 @@ def runs_in_flight(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> lis
         tags: Which they must bear.
     """
     return list(instance.get_runs(filters=dg.RunsFilter(statuses=list(_IN_FLIGHT), tags=dict(tags))))
+
+
+def runs_since(instance: dg.DagsterInstance, since: datetime, tags: Mapping[str, str]) -> list[dg.DagsterRun]:
+    """The runs that are queued or at work, or were at a moment.
+
+    Args:
+        instance: The Dagster instance.
+        since: The moment, UTC.
+        tags: Which they must bear.
+    """
+    in_flight = runs_in_flight(instance, tags)  # first: one that ends in between is in both
+    # Until now: where a clock was ahead, ends lie in the future, and would keep a study at work until then.
+    until = datetime.now(UTC)
+    ended = dg.RunsFilter(statuses=list(ENDED), updated_after=since, updated_before=until, tags=dict(tags))
+    return [*in_flight, *instance.get_runs(filters=ended)]
 
 
 def tries_of(instance: dg.DagsterInstance, states: Collection[str]) -> dict[str, Tries]:
@@ -66,13 +83,16 @@ def tries_of(instance: dg.DagsterInstance, states: Collection[str]) -> dict[str,
         wanted = dg.RunsFilter(tags={STATE_TAG: some}, statuses=list(ENDED))
         for record in instance.get_run_records(filters=wanted):
             ended[record.dagster_run.tags[STATE_TAG]].append(record)
-    return {state: _tries(records) for state, records in ended.items()}
+    now = datetime.now(UTC)  # later than each of them, unless the clock was ahead
+    return {state: _tries(records, now) for state, records in ended.items()}
 
 
-def _tries(records: Iterable[dg.RunRecord]) -> Tries:
+def _tries(records: Iterable[dg.RunRecord], now: datetime) -> Tries:
     ordered = sorted(records, key=ended_at)
     retry = [record.dagster_run.tags.get(RETRY_TAG) for record in ordered]
-    return Tries(len(ordered), ended_at(ordered[-1]), hopeless=HOPELESS in retry, for_room=retry[-1] == FOR_ROOM)
+    # An end that is yet to come would be waited for, or else lift the pause after every try that follows.
+    past = [ended_at(record) for record in ordered if ended_at(record) <= now]
+    return Tries(len(ordered), max(past, default=_LONG_AGO), hopeless=HOPELESS in retry, for_room=retry[-1] == FOR_ROOM)
 
 
 def ended_at(record: dg.RunRecord) -> datetime:

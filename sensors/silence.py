@@ -15,6 +15,7 @@ from fusion_assets.notify.outages import Stopped
 # A tick may be late because the one before took its time, or the host was busy.
 _LATE_TICKS = 3
 _LATE_AT_LEAST = timedelta(minutes=10)
+_LATE_MANY = 1000  # ticks of a second each are more than those ten minutes
 _WELL = [TickStatus.SUCCESS, TickStatus.SKIPPED]
 _ENDED = [*_WELL, TickStatus.FAILURE]
 # The code server is being restarted, or a tick took longer than Dagster allows; the next one may go well.
@@ -53,7 +54,8 @@ def _judge(instance: dg.DagsterInstance, state: InstigatorState, seconds: int, n
     late = max(timedelta(seconds=_LATE_TICKS * seconds), _LATE_AT_LEAST)
     if ended and ended.is_failure:
         error, last_heard = ended.error, _last_well(instance, state)
-        if error and error.cls_name == _UNREACHABLE and last_heard and now - last_heard <= late:
+        # One that is new, or was switched on a moment ago, has not gone well yet.
+        if error and error.cls_name == _UNREACHABLE and now - (last_heard or _first_heard(instance, state)) <= late:
             return None
         cause = (error.cause or error) if error else None
         why = cause.message.strip().split("\n")[0] if cause else "its last tick failed"
@@ -69,6 +71,12 @@ def _last_well(instance: dg.DagsterInstance, state: InstigatorState) -> datetime
     """When it last went well; what Dagster notes with the sensor itself is gone as soon as the next tick begins."""
     well = _last_tick(instance, state, _WELL)
     return datetime.fromtimestamp(well.timestamp, UTC) if well else None
+
+
+def _first_heard(instance: dg.DagsterInstance, state: InstigatorState) -> datetime:
+    """When it ticked first; of one that ticks in vain for long, some time ago is enough."""
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=_LATE_MANY)
+    return datetime.fromtimestamp(ticks[-1].timestamp, UTC)
 
 
 def _last_tick(

@@ -33,7 +33,7 @@ from fusion_assets.studies.tags import EVICTION, KIND_TAG, STATE_TAG
 from resources.errors import ResourceError, described
 from sensors.capacity_mail import tell_of_capacity, tell_of_lock, tell_of_measured, tell_of_unmeasured
 from sensors.outages import WELL, outage_since
-from sensors.run_tries import runs_in_flight, tries_of
+from sensors.run_tries import runs_since, tries_of
 
 TRUENAS_SPACE = "truenas_space"
 # As for the idle studies: a tick with more requests than this takes too long.
@@ -66,8 +66,6 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, lab: dg.ResourceParam[LabSource], mailbox: dg.ResourceParam[Mailbox]
     ) -> dg.SensorResult:
         now = datetime.now(UTC)
-        # Before the look: what an eviction that ends meanwhile has freed, the look may have missed.
-        in_flight = runs_in_flight(context.instance, {KIND_TAG: EVICTION})
         try:
             here = lab.open(config)
             store = observe_store(here, now=now)
@@ -80,7 +78,8 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
         context.update_cursor(WELL)
         outlook = measure(config, store.ledger, Sample(store.at, store.space.total, store.space.free))
         observed = [_observation(config, store, outlook)]
-        if in_flight:
+        # What one that ended meanwhile has freed, the look may have missed.
+        if in_flight := runs_since(context.instance, now, {KIND_TAG: EVICTION}):
             why = f"{len(in_flight)} evictions are queued or at work; the next are chosen when they have ended"
             return dg.SensorResult(skip_reason=why, asset_events=observed)
         if lock := store.cleanup_lock:
@@ -151,7 +150,7 @@ def _resting(store: StoreObservation, tries: Mapping[str, Tries], now: datetime)
 
 def _rested(copy: Copy, tried: Tries | None, now: datetime) -> Copy:
     again = again_at(tried)
-    if copy.kept or again <= now or (tried and tried.last_ended_at > now):  # the last: the clock was set back
+    if copy.kept or again <= now:
         return copy
     return replace(copy, kept=f"its eviction did not succeed; tried again at {again:%Y-%m-%d %H:%M} UTC")
 

@@ -31,7 +31,7 @@ class Tries:
 
     Attributes:
         ended: How many tries ended; none of them changed the state, or it would be another one.
-        last_ended_at: When the last of them ended.
+        last_ended_at: When the last of them ended; long ago if all that is known lies ahead of the clock.
         hopeless: Whether one failed for a reason that trying again cannot cure.
         for_room: Whether the last of them failed because the NAS was full.
     """
@@ -78,7 +78,9 @@ class Decisions:
 
 
 def state_of(plan: StudyPlan) -> str:
-    """What a try is about: how the study looks, and what is to be done. It changes when either does.
+    """What a try is about: the study, how it looks, and what is to be done. It changes when any of them does.
+
+    A study that has left the source looks like every other: without its name, one that failed would stop them all.
 
     Args:
         plan: The plan.
@@ -86,7 +88,7 @@ def state_of(plan: StudyPlan) -> str:
     Returns:
         16 hex digits.
     """
-    parts = [plan.observed.fingerprint, *(action.value for action in plan.actions)]
+    parts = [plan.study, plan.observed.fingerprint, *(action.value for action in plan.actions)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -175,8 +177,7 @@ def _why_not_now(plan: StudyPlan, running: Collection[str], tried: Tries | None,
     if tried.hopeless:
         return "it failed for a reason that trying again cannot cure; it is tried again when its files change"
     again = again_at(tried)
-    # A clock that was set back must not stop a study for longer than the pause itself.
-    if now < again and tried.last_ended_at <= now:
+    if now < again:
         times = "once" if tried.ended == 1 else f"{tried.ended} times"
         return f"tried {times} without coming further; tried again at {again:%Y-%m-%d %H:%M} UTC"
     return None

@@ -123,7 +123,7 @@ def _daily(archived: Iterable[Record], now: datetime) -> tuple[tuple[str, int], 
 
 
 def _failures(instance: dg.DagsterInstance, since: datetime) -> int:
-    return instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], created_after=since))
+    return instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since))
 
 
 def _astray(instance: dg.DagsterInstance, now: datetime) -> int | None:

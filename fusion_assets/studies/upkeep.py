@@ -128,13 +128,13 @@ def _scrub_metadata(waiting: tuple[Provable, ...], share: Share, seconds: float)
 
 
 def build_inventory_asset(
-    config: Config, running: Callable[[dg.DagsterInstance], Collection[str]]
+    config: Config, at_work: Callable[[dg.DagsterInstance, datetime], Collection[str]]
 ) -> dg.AssetsDefinition:
     """The daily inventory of one lab.
 
     Args:
         config: What the lab declares.
-        running: Says on which studies a run works or waits to begin.
+        at_work: Says on which studies a run works, waits to begin, or has worked since then.
     """
 
     @dg.asset(
@@ -153,17 +153,16 @@ def build_inventory_asset(
     )
     def take_inventory(context: dg.AssetExecutionContext, lab: dg.ResourceParam[LabSource]) -> Iterator[Any]:
         folder, now = state_folder(config), datetime.now(UTC)
-        # Asked before and after: what a run does to a study meanwhile, an observation of minutes may have missed.
-        at_work = {*running(context.instance)}
         try:
             observed = observe_lab(lab.open(config), load_memory(folder), now=now)
         except ResourceError as error:
             raise dg.Failure(f"{LAB_UNSEEN}: {described(error)}") from error
         save_memory(folder, observed.memory)
-        at_work |= {*running(context.instance)}
+        # What a run did to a study meanwhile, an observation of minutes may have missed.
+        running = at_work(context.instance, now)
         desired, days = Desired(config.backup.delete_source), config.backup.idle_days
         plans = plan_studies(desired, observed.studies)
-        astray = find_astray(plans, desired, running=at_work, idle_days=days, now=now)
+        astray = find_astray(plans, desired, running=running, idle_days=days, now=now)
         counts = {verdict.value: sum(1 for plan in plans if plan.verdict is verdict) for verdict in Verdict}
         yield dg.AssetCheckResult(
             asset_key=INVENTORY, check_name=AS_DECLARED, passed=not astray, metadata={"astray": table(_rows(astray))}

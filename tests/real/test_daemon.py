@@ -64,7 +64,7 @@ def text_of(mail: EmailMessage) -> str:
 
 
 def stop_before_it_is_tried_again(services: Services) -> None:
-    """End the daemon when it has seen the failed try: five minutes later, which a slow machine needs, is the next one."""
+    """End the daemon once it has seen the failed try: five minutes later, slow as it may be, it starts the next one."""
     decisions = services.home / "decisions.json"
     services.until(lambda: "tried again at" in decisions.read_text(), "the sensor will start it again")
     services.stop(DAEMON)
@@ -135,7 +135,7 @@ def test_services_that_are_stopped_in_the_middle_of_a_transfer_leave_nothing_tha
         stop_before_it_is_tried_again(services)
         assert services.fusion("backup", "run").returncode == 0, "a person need not wait for that"
         assert_completed(lab)
-    assert [str(mail["Subject"]) for mail in inbox.mails] == []
+    assert [text_of(mail) for mail in inbox.mails] == []
 
 
 def test_a_host_that_loses_power_in_the_middle_of_a_transfer_is_one_mail_with_the_one_command_that_is_needed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -81,10 +82,13 @@ def test_the_same_try_has_the_same_key_and_the_next_try_another() -> None:
     assert first.key == again.key != second.key
 
 
-def test_a_clock_that_was_set_back_a_year_does_not_stop_a_study_for_a_year() -> None:
-    (plan,) = plans_of(study(1))
-    tries = {state_of(plan): Tries(3, NOW + 365 * DAY)}
-    assert decide([plan], running=(), tries=tries, now=NOW, at_most=25).launches
+def test_what_was_tried_of_one_released_study_decides_nothing_for_another() -> None:
+    left = {"conditions": {Name.ON_TRUENAS: true("Copied"), Name.SOURCE_RELEASED: true("Released")}}
+    tried, other = plans_of(*(replace(study(n, **left), at_source=False, fingerprint="") for n in (1, 2)))
+    assert tried.actions == other.actions != ()
+    hopeless = {state_of(tried): Tries(1, NOW, hopeless=True)}
+    decisions = decide([tried, other], running=(), tries=hopeless, now=NOW, at_most=25)
+    assert [launch.plan.study for launch in decisions.launches] == [other.study]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import pytest
 import time_machine
 
@@ -27,7 +28,7 @@ from resources.process import this_host, this_process
 from resources.storage import Space
 from sensors.idle_cursor import IdleCursor, cursor_from_text
 from sensors.idle_mail import tell_of_stuck
-from sensors.run_tries import tries_of
+from sensors.run_tries import PARTITION_TAG, tries_of
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_nothing_lost
 from tests.sensors.daemon import Daemon, until_quiet
 
@@ -100,24 +101,47 @@ def test_a_study_whose_run_ends_while_the_sensor_looks_is_not_started_from_what_
     assert "tried once without coming further; tried again at" in after.skipped
 
 
-def test_a_run_that_began_and_failed_while_the_sensor_looked_is_followed_by_its_pause_and_not_by_another_at_once(
-    daemon, monkeypatch
-) -> None:
-    daemon.only_begin = True
-    assert tick(daemon).requested == [STUDY]
-    (run,) = daemon.instance.get_runs()
-    daemon.instance.delete_run(run.run_id)
-
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_study_on_which_a_command_works_while_the_sensor_looks_is_left_to_it(daemon, monkeypatch, ends) -> None:
     def look(*places: Any, **settings: Any) -> PartialObservation:
         observed = observe_next(*places, **settings)
-        daemon.instance.add_run(run)
-        daemon.break_off_all()
+        tags = {PARTITION_TAG: STUDY}
+        begun = daemon.instance.add_run(dg.DagsterRun("archive_study", status=dg.DagsterRunStatus.STARTED, tags=tags))
+        if ends:
+            daemon.instance.report_run_canceled(begun)
         return observed
 
     monkeypatch.setattr("sensors.idle_studies.observe_next", look)
+    during = tick(daemon)
+    assert during.requested == []
+    assert "a run works on it" in during.skipped
+
+
+def test_a_clock_that_was_ahead_when_a_try_failed_neither_stops_the_study_until_then_nor_lets_it_be_tried_for_ever(
+    daemon,
+) -> None:
+    daemon.only_begin = True
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=10)):
+        assert tick(daemon).requested == [STUDY]
+        daemon.break_off_all()
+    daemon.restart()
+    assert tick(daemon).requested == [STUDY]
+    daemon.break_off_all()
     again = tick(daemon)
     assert again.requested == []
-    assert "tried once without coming further; tried again at" in again.skipped
+    assert "tried 2 times without coming further; tried again at" in again.skipped
+
+
+def test_what_waits_for_a_person_by_what_was_seen_while_a_run_put_it_right_is_not_mailed(
+    lab, ends_meanwhile, monkeypatch
+) -> None:
+    assert tick(ends_meanwhile).requested == [STUDY]
+    left = {"hostname": this_host(), "pid": 999_999_999, "started_at": "2026-01-05T12:00:00Z", "run_name": STUDY}
+    (lab.study / LOCK).write_text(json.dumps(left))
+    tick(ends_meanwhile)
+    assert subjects(ends_meanwhile) == []
+    tick(ends_meanwhile)
+    assert len(subjects(ends_meanwhile)) == 1
 
 
 def test_a_study_that_grows_between_two_looks_is_not_touched(lab, daemon) -> None:

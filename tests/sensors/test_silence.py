@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.scheduler.instigation import SensorInstigatorData, TickData, TickStatus
+from dagster._utils.error import SerializableErrorInfo
 
 from sensors.silence import find_silent
 from tests.sensors.daemon import instigator
@@ -39,6 +41,28 @@ def add_sensors(instance: dg.DagsterInstance, ticked: Mapping[str, timedelta]) -
                 selector_id=state.selector_id,
             )
         )
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(1, False), (9, False), (11, True)])
+def test_a_new_sensor_whose_first_ticks_meet_a_code_server_that_is_restarted_is_told_of_when_that_lasts(
+    instance, minutes, told
+) -> None:
+    state = instigator(SENSOR, SensorInstigatorData(min_interval=30))
+    instance.add_instigator_state(state)
+    error = SerializableErrorInfo("Could not reach user code server", [], DagsterUserCodeUnreachableError.__name__)
+    for ago in range(60 * minutes, 0, -30):
+        instance.create_tick(
+            TickData(
+                instigator_origin_id=state.instigator_origin_id,
+                instigator_name=SENSOR,
+                instigator_type=InstigatorType.SENSOR,
+                status=TickStatus.FAILURE,
+                timestamp=(NOW - timedelta(seconds=ago)).timestamp(),
+                selector_id=state.selector_id,
+                error=error,
+            )
+        )
+    assert bool(find_silent(instance, {SENSOR: 30}, NOW)) is told
 
 
 @pytest.mark.parametrize("locations", [("fusion", "old"), ("old", "fusion")])

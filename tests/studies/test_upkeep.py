@@ -193,8 +193,18 @@ def test_a_study_whose_run_ends_while_the_inventory_looks_is_not_told_as_one_tha
         return observed
 
     assert check(run(face, "take_inventory")).passed, "it is at work"
+
+    def look_while_another_begins_and_ends(lab: Lab, memory: Memory, *, now: datetime) -> LabObservation:
+        observed = observe_lab(lab, memory, now=now)
+        begun = face.instance.add_run(dg.DagsterRun("archive_study", status=dg.DagsterRunStatus.STARTED, tags=tags))
+        face.instance.report_run_canceled(begun)
+        return observed
+
     monkeypatch.setattr("fusion_assets.studies.upkeep.observe_lab", look)
     assert check(run(face, "take_inventory")).passed, "it was while the inventory looked"
+    monkeypatch.setattr("fusion_assets.studies.upkeep.observe_lab", look_while_another_begins_and_ends)
+    assert check(run(face, "take_inventory")).passed, "another one was"
+    monkeypatch.setattr("fusion_assets.studies.upkeep.observe_lab", observe_lab)
     assert not check(run(face, "take_inventory")).passed
 
 
