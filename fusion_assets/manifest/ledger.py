@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ PINS = "pins"
 _MONTH_FILE = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.jsonl")
 # An append holds the lock for milliseconds, and for minutes while S3 does not answer and is tried again.
 _PATIENCE_SECONDS = 180.0
+# Appending a line and copying its month to S3 takes less than a second, or waits for a server that does not answer.
+_WHILE_WRITTEN_SECONDS = (0.1, 0.3, 1.0, 2.0)
 
 
 class Ledger:
@@ -231,8 +234,24 @@ class Ledger:
         return lost
 
     def stale_mirrors(self) -> list[str]:
-        """The months whose file and mirror differ in size, or that one side lacks; one listing on each side."""
-        return [state.month for state in self.mirror_state() if not state.same]
+        """The months whose file and mirror differ in size, or that one side lacks; looked at again before it is said.
+
+        A line is in the file before it is in S3, and may be written between the listing of the one and of the other:
+        what is being written at this moment is waited for some seconds.
+        """
+        behind = self._behind()
+        for pause in _WHILE_WRITTEN_SECONDS:
+            if not behind:
+                break
+            writer = self.lock_state()
+            behind &= self._behind()  # those that stand as they stood before
+            if writer is None or writer.alive is False:
+                break
+            time.sleep(pause)
+        return sorted(state.month for state in behind)
+
+    def _behind(self) -> set[MirrorState]:
+        return {state for state in self.mirror_state() if not state.same}
 
     def restore_from_mirror(self) -> list[str]:
         """Bring back from S3 what the NAS has lost: whole months, or lines of a month. Nothing the NAS has is lost.

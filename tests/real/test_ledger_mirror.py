@@ -83,6 +83,8 @@ def test_writers_at_work_together_leave_a_mirror_that_equals_the_file(ledger, di
         )
         for name in "ab"
     ]
+    while any(process.poll() is None for process in processes):
+        assert ledger.stale_mirrors() == [], "a line that is being written is not one that was left behind"
     assert [process.wait(120) for process in processes] == [0, 0]
     (month,) = ledger.read().months
     assert len(ledger.read().records) == 30
