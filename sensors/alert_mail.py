@@ -31,6 +31,8 @@ from fusion_assets.studies.tags import (
     FINGERPRINT_TAG,
     KIND_TAG,
     MAILED_TAG,
+    OVERTAKEN,
+    RETRY_TAG,
     STARTED_BY_TAG,
     STATE_TAG,
 )
@@ -67,7 +69,7 @@ def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now
         not lost is repeated by that.
     """
     _settle(mailbox, runs)
-    ours = [run for run in runs if not _mails_itself(run) and not _is_started_again(run)]
+    ours = [run for run in runs if not (_mails_itself(run) or _is_started_again(run) or _was_overtaken(run))]
     failed = {
         _run_cause(run): run
         for run in ours
@@ -86,7 +88,7 @@ def tell_of_runs(config: Config, mailbox: Mailbox, runs: Sequence[EndedRun], now
 def _settle(mailbox: Mailbox, runs: Sequence[EndedRun]) -> None:
     """Note what is well again, by what was found last: else a tick that is broken off would tell a failure twice."""
     last = {_run_cause(run): run for run in runs if run.succeeded or run.failure}
-    mailbox.settle(cause for cause, run in last.items() if run.succeeded)
+    mailbox.settle(cause for cause, run in last.items() if run.succeeded or _was_overtaken(run))
     checks = [found for found, run in _last_checks(runs) if run.succeeded]
     mailbox.settle(_check_cause(found, "") for found in checks if found.study and not found.findings)
     for found in checks:
@@ -170,6 +172,11 @@ def _is_started_again(run: EndedRun) -> bool:
     """
     broken_off = run.failure is not None and run.failure.broken_off
     return broken_off and STATE_TAG in run.tags and run.tries < _TRIES
+
+
+def _was_overtaken(run: EndedRun) -> bool:
+    """Whether all that was wrong is that another run had done everything before it."""
+    return run.tags.get(RETRY_TAG) == OVERTAKEN
 
 
 def _is_eviction(run: EndedRun) -> bool:

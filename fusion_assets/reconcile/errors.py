@@ -16,6 +16,10 @@ class InvalidStudyError(Exception):
     """The study breaks the naming standard or holds a broken file; trying again cannot help."""
 
 
+class OvertakenError(Exception):
+    """Somebody else brought the study to its end since this was asked for; nothing is to do, and nothing is wrong."""
+
+
 class LedgerError(Exception):
     """The ledger does not say what it must say before a record is completed."""
 
@@ -36,5 +40,5 @@ class InconsistentLedgerError(LedgerError):
         self.rows = tuple(rows)
 
 
-PERMANENT_ERRORS = (InvalidStudyError, LedgerError, TransferError, SidecarError)
+PERMANENT_ERRORS = (InvalidStudyError, OvertakenError, LedgerError, TransferError, SidecarError)
 """What trying again cannot cure."""

@@ -24,7 +24,7 @@ from fusion_assets.reconcile.entries import (
     begin,
     completed,
 )
-from fusion_assets.reconcile.errors import InconsistentLedgerError, InvalidStudyError, LedgerError
+from fusion_assets.reconcile.errors import InconsistentLedgerError, InvalidStudyError, LedgerError, OvertakenError
 from fusion_assets.reconcile.invalidity import found_good, judge_names, known_invalid, refuse_known_invalid
 from fusion_assets.reconcile.lab import Lab, check_truenas, copy_place, is_at_source
 from fusion_assets.reconcile.overwrite import is_proven
@@ -62,14 +62,26 @@ def validate(lab: Lab, run_name: str) -> Validation:
         What was found; whether that stops the study is for the caller to report, then `refuse_invalid`.
 
     Raises:
+        OvertakenError: It is not there, since somebody else archived and released it.
         ResourceError: The source could not be read: unknown, not invalid.
     """
-    listing = read_listing(lab.source, run_name)
+    listing = _listed(lab, run_name)
     report = judge_names(lab, run_name, listing)
     if twins := find_twins(lab, run_name):
         report = with_clash(report, twins)
     structure = check_structure(lab.source, run_name, listing.entries)
     return Validation(listing, report, structure, tuple(scan_health_check(listing.entries)))
+
+
+def _listed(lab: Lab, run_name: str) -> Listing:
+    try:
+        return read_listing(lab.source, run_name)
+    except NotFoundError as error:
+        record = lab.ledger.read().records.get(lab.config.backup_name(run_name))
+        if record and record.run_name == run_name and record.was_released:
+            why = f"{run_name} was archived and released by another run since this one was asked for: nothing is to do"
+            raise OvertakenError(why) from error
+        raise
 
 
 def refuse_invalid(lab: Lab, run_name: str, validation: Validation) -> None:

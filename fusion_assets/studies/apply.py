@@ -77,7 +77,8 @@ class Applier:
             try:
                 # Over all steps and rounds: nobody may step in between two of them.
                 with locked(self._lab, plan.study, backup=plan.actions != (Step.VALIDATED,)):
-                    plan = self._close_difference(plan, done)
+                    # Since it was planned, those before it may have taken days, beside a daemon that works, too.
+                    plan = self._close_difference(self._plan_again(plan), done)
             except ResourceError as error:
                 self._failed(plan, done, described(error))
         if failure := standing_failure(self._desired, plan, done):
@@ -91,13 +92,16 @@ class Applier:
             tried = plan.actions
             try:
                 done |= self._run(plan)
-                plan = plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))
+                plan = self._plan_again(plan)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the other studies
                 self._failed(plan, done, f"unexpected {type(error).__name__}: {described(error)}")
                 break
             if plan.actions == tried and "failed" not in done.values():
                 self._failed(plan, done, "the step succeeded, but the study is not in its declared state")
         return plan
+
+    def _plan_again(self, plan: StudyPlan) -> StudyPlan:
+        return plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))
 
     def _failed(self, plan: StudyPlan, done: dict[Step, Result], message: str) -> None:
         step = (*plan.actions, *done)[0]  # nothing is left to do when all went well but leaving the lock

@@ -7,10 +7,12 @@ IDLE_SINCE_TAG = "fusion/idle_since"
 FINGERPRINT_TAG = "fusion/fingerprint"
 # What the run was started for (`fusion_assets.reconcile.launch.state_of`): two runs for one state are two tries.
 STATE_TAG = "fusion/state"
-# Set on a run that failed for a reason that trying again cannot cure, or because the NAS was full.
+# Set on a run that failed for a reason that trying again cannot cure, because the NAS was full, or because another run
+# was faster.
 RETRY_TAG = "fusion/retry"
 HOPELESS = "never"
 FOR_ROOM = "when there is room"
+OVERTAKEN = "done by another run"
 # What a run belongs to: one eviction at a time, however many the sensor, the calendar and people ask for; and some
 # backups at a time, so that they never keep an eviction waiting.
 KIND_TAG = "fusion/kind"

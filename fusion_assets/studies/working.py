@@ -14,11 +14,11 @@ from fusion_assets.config import Config
 from fusion_assets.hooks import HookError
 from fusion_assets.partitions import run_name_of
 from fusion_assets.reconcile.deletion import GateError
-from fusion_assets.reconcile.errors import PERMANENT_ERRORS, InvalidStudyError
+from fusion_assets.reconcile.errors import PERMANENT_ERRORS, InvalidStudyError, OvertakenError
 from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.studies.lab_resource import LabSource
-from fusion_assets.studies.tags import FOR_ROOM, HOPELESS, RETRY_TAG
+from fusion_assets.studies.tags import FOR_ROOM, HOPELESS, OVERTAKEN, RETRY_TAG
 from fusion_assets.transfer.sidecar import SidecarError
 from resources.errors import ResourceError, StorageFullError, UnavailableError, UnsafeNameError, described
 
@@ -62,6 +62,15 @@ def working(
             yield here, run_name
 
 
+def _when_again(error: Exception) -> str:
+    """The value of `RETRY_TAG` for an error; empty where it is tried again, less and less often."""
+    if isinstance(error, StorageFullError):
+        return FOR_ROOM
+    if isinstance(error, OvertakenError):
+        return OVERTAKEN
+    return HOPELESS if isinstance(error, _HOPELESS_ERRORS) else ""
+
+
 @contextmanager
 def retrying(context: dg.AssetExecutionContext, retry_seconds: float) -> Iterator[str]:
     """Decide what an error of the ``with`` block means: try again only where that can help.
@@ -75,8 +84,8 @@ def retrying(context: dg.AssetExecutionContext, retry_seconds: float) -> Iterato
 
     Raises:
         RetryRequested: A place did not answer, and the step was not tried often enough.
-        Failure: Anything else of ours; where trying again is hopeless before the study changes, or has to wait for
-            room, the run bears that tag.
+        Failure: Anything else of ours; where trying again is hopeless before the study changes, has to wait for room,
+            or is needless, the run bears that tag.
     """
     run_name = run_name_of(context.partition_key)
     try:
@@ -86,7 +95,6 @@ def retrying(context: dg.AssetExecutionContext, retry_seconds: float) -> Iterato
             context.log.warning(f"{run_name}: {described(error)}; trying again in {retry_seconds:.0f} s")
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=retry_seconds) from error
     except (ResourceError, GateError, HookError, *PERMANENT_ERRORS) as error:
-        if isinstance(error, (*_HOPELESS_ERRORS, StorageFullError)):
-            when = FOR_ROOM if isinstance(error, StorageFullError) else HOPELESS
+        if when := _when_again(error):
             context.instance.add_run_tags(context.run.run_id, {RETRY_TAG: when})
         raise dg.Failure(described(error), allow_retries=False) from error

@@ -103,6 +103,29 @@ def test_two_workers_never_archive_the_same_copy_at_once_when_its_source_is_gone
     _assert_archived(lab)
 
 
+def test_what_another_worker_finished_since_it_was_planned_is_no_failure_of_this_one(lab: SmallLab) -> None:
+    lab.write_config()
+    planned_days_ago = list(lab.plans().values())
+    assert lab.apply().failed == 0
+    assert not lab.study.exists()
+    late = lab.apply(planned_days_ago)
+    assert (late.failed, late.changed) == (0, 0), late.errors
+
+
+def test_a_study_that_is_written_to_again_since_it_was_planned_is_not_touched(lab: SmallLab) -> None:
+    lab.write_config()
+    lab.config.write_text(lab.config.read_text().replace("idle_days = 0", "idle_days = 1"))
+    long_ago = time.time() - 10 * 86_400
+    for file in lab.study.rglob("*"):
+        os.utime(file, (long_ago, long_ago))
+    planned_days_ago = list(lab.plans().values())
+    assert planned_days_ago[0].actions
+    lab.write(lab.path_of("focus003.bin"), b"the acquisition goes on")
+    late = lab.apply(planned_days_ago)
+    assert (late.failed, late.changed) == (0, 0), late.errors
+    assert not lab.copy.exists()
+
+
 def test_a_worker_killed_on_a_study_that_left_the_source_needs_no_command_on_the_same_host(
     only_copied: SmallLab,
 ) -> None:

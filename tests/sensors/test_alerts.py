@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -100,6 +101,22 @@ def test_what_the_command_line_ran_is_not_mailed_a_second_time_by_the_daemon(lab
     watched.run(STUDY, "validated", tags={STARTED_BY_TAG: BY_COMMAND})
     watched.tick("alerts")
     assert subjects(watched) == []
+
+
+def test_a_run_that_waited_until_somebody_else_had_done_its_study_is_no_failure_of_it(lab, watched) -> None:
+    watched.before_run = lambda: lab.fusion("backup", "run")
+    tick = watched.tick("idle_studies")
+    assert tick.requested == tick.failed == [STUDY]
+    assert not lab.study.exists()
+    watched.tick("alerts")
+    assert subjects(watched) == []
+
+
+def test_a_study_that_a_person_deleted_before_its_run_began_is_mailed(lab, watched) -> None:
+    watched.before_run = lambda: shutil.rmtree(lab.study)
+    assert watched.tick("idle_studies").failed == [STUDY]
+    watched.tick("alerts")
+    assert len(subjects(watched)) == 1
 
 
 def test_a_run_that_was_marked_as_failed_from_outside_is_mailed_and_stops_no_other_mail(lab, watched) -> None:
