@@ -61,7 +61,7 @@ def is_alive(hostname: str, pid: int, *, seen_at: datetime, identity: str = "") 
     exact = ""
     if identity:
         space, _, exact = identity.rpartition("/")
-        if (verdict := _judge_space(space)) != "same":
+        if (verdict := _judge_space(space, seen_at.timestamp())) != "same":
             return False if verdict == "gone" else None
     birth = _birth(pid)
     if birth is None:
@@ -71,14 +71,15 @@ def is_alive(hostname: str, pid: int, *, seen_at: datetime, identity: str = "") 
     return birth.at is None or birth.at <= seen_at.timestamp() + CLOCK_TOLERANCE_SECONDS
 
 
-def _judge_space(space: str) -> str:
+def _judge_space(space: str, seen_at: float) -> str:
     """``same`` as ours, ``gone`` with an earlier boot of this host, or ``other``: not visible from here."""
     system, _, rest = space.partition(":")
     our_system, _, our_rest = _pid_space().partition(":")
     if system != our_system:
         return "other"  # the Linux subsystem of a Windows host bears its name
     if rest.partition("/")[0] != our_rest.partition("/")[0]:
-        return "gone"
+        # A copy of this virtual machine bears its name, too, and may have booted before or after it.
+        return "gone" if seen_at < _booted_at() else "other"
     return "same" if rest == our_rest else "other"
 
 
@@ -91,6 +92,10 @@ if sys.platform == "win32":
     def _pid_space() -> str:
         """The boot and the pid namespace in which our pids count; Windows has one, and its start times never recur."""
         return "windows:/"
+
+    def _booted_at() -> float:
+        """When this system was started, seconds since 1970; Windows gives no boot a name, so nobody asks."""
+        return 0.0
 
     def _birth(pid: int) -> _Birth | None:
         """The birth of a running process; None if there is no such process."""
@@ -122,6 +127,10 @@ elif sys.platform == "linux":
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"linux:{boot}/{Path('/proc/self/ns/pid').readlink()}"
 
+    def _booted_at() -> float:
+        """When this system was started, seconds since 1970."""
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
     def _birth(pid: int) -> _Birth | None:
         """The birth of a running process; None if there is no such process (a zombie no longer runs)."""
         if not _exists(pid):
@@ -144,6 +153,10 @@ else:
     def _pid_space() -> str:
         """No boot and no namespace is known; `this_process` says nothing here."""
         return f"{sys.platform}:/"
+
+    def _booted_at() -> float:
+        """When this system was started is not known."""
+        return 0.0
 
     def _birth(pid: int) -> _Birth | None:
         """Whether a process runs is all that is known of it."""

@@ -52,7 +52,13 @@ def test_with_an_identity_a_number_used_again_at_once_is_noticed():
 
 def test_what_ran_before_this_host_was_restarted_is_dead():
     _, _, rest = this_process().partition("/")
-    assert is_alive(this_host(), os.getpid(), seen_at=NOW, identity=f"linux:another-boot/{rest}") is False
+    seen = NOW - timedelta(days=3650)
+    assert is_alive(this_host(), os.getpid(), seen_at=seen, identity=f"linux:another-boot/{rest}") is False
+
+
+def test_what_runs_on_a_copy_of_this_virtual_machine_that_bears_its_name_is_not_taken_for_dead():
+    _, _, rest = this_process().partition("/")
+    assert is_alive(this_host(), os.getpid(), seen_at=NOW, identity=f"linux:another-boot/{rest}") is None
 
 
 @pytest.mark.parametrize("identity", ["linux:{boot}/pid:[1]/5", "windows://133", "nonsense", "/"])
