@@ -73,7 +73,7 @@ def build_idle_studies(config: Config) -> dg.SensorDefinition:
             plans,
             running=running,
             tries=tries,
-            now=datetime.now(UTC),  # a look takes seconds, and a try that ended meanwhile is not of a clock ahead
+            now=now,
             at_most=RUNS_A_TICK,
             room=measure_room(here),
             elsewhere=claims_elsewhere(cursor.claims, after=cursor.after, reached=observed.reached),

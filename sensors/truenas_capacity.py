@@ -86,7 +86,7 @@ def build_truenas_capacity(config: Config) -> dg.SensorDefinition:
             tell_of_lock(config, mailbox, store, lock, outlook)
             return dg.SensorResult(skip_reason=str(lock), asset_events=observed)
         states = {*map(_state_of, store.copies), *(_state_of_unfinished(store, study) for study in store.unfinished)}
-        tries, now = tries_of(context.instance, states), datetime.now(UTC)
+        tries = tries_of(context.instance, states)
         plan = plan_cleanup(here, _resting(store, tries, now))
         due = _due(store, plan, tries, now)
         ends_others = not due.keys().isdisjoint(store.unfinished)
