@@ -15,7 +15,7 @@ from fusion_assets.reconcile.holding import locked
 from fusion_assets.reconcile.idle import Memory
 from fusion_assets.reconcile.lab import Lab
 from fusion_assets.reconcile.observe import observe_study
-from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, plan_study
+from fusion_assets.reconcile.plan import Desired, Step, StudyPlan, Verdict, plan_study
 from fusion_assets.reconcile.recap import Recap, Result, StepDone, recap_study, standing_failure
 from fusion_assets.studies.in_process import failure_of, run_in_process
 from fusion_assets.studies.report import CHANGED
@@ -77,8 +77,7 @@ class Applier:
             try:
                 # Over all steps and rounds: nobody may step in between two of them.
                 with locked(self._lab, plan.study, backup=plan.actions != (Step.VALIDATED,)):
-                    # Since it was planned, those before it may have taken days, beside a daemon that works, too.
-                    plan = self._close_difference(self._plan_again(plan), done)
+                    plan = self._close_difference(self._still_due(plan), done)
             except ResourceError as error:
                 self._failed(plan, done, described(error))
         if failure := standing_failure(self._desired, plan, done):
@@ -99,6 +98,17 @@ class Applier:
             if plan.actions == tried and "failed" not in done.values():
                 self._failed(plan, done, "the step succeeded, but the study is not in its declared state")
         return plan
+
+    def _still_due(self, plan: StudyPlan) -> StudyPlan:
+        """The plan as it is by now: the studies before may have taken days, beside a daemon that works, too.
+
+        Where a place does not answer at this moment it stays as it was: the steps look again themselves, and wait.
+        """
+        try:
+            by_now = self._plan_again(plan)
+        except ResourceError:
+            return plan
+        return plan if by_now.verdict is Verdict.UNKNOWN else by_now
 
     def _plan_again(self, plan: StudyPlan) -> StudyPlan:
         return plan_study(self._desired, observe_study(self._lab, plan.study, self._memory))

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ DAMAGE = st.tuples(st.sampled_from(DAMAGES), RANDOM)
 MONTH = st.tuples(st.lists(DAMAGE, min_size=1, max_size=4), st.tuples(st.sampled_from(RUNS), RANDOM))
 
 
+@pytest.mark.timeout(900)
 @settings(max_examples=int(os.environ.get("WORST_YEARS", "40")), deadline=None)
 @given(
     FIRST,
