@@ -13,7 +13,7 @@ from tests.notify.mail_servers import Authority, Inbox, free_port, make_authorit
 from tests.real.services import CODE_SERVER, DAEMON, SECOND, Services, installed
 from tests.real.small_lab import LOCK, STUDY, SmallLab, assert_completed, assert_nothing_lost
 
-# One after the other: three labs of services at once leave none of them enough of two cores.
+# Beside one other lab of services at the most: three of them leave none enough of two cores.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600), pytest.mark.xdist_group("services")]
 
 OTHERS = tuple(f"2026010{number}_WW_HCC_run{number}" for number in (6, 7, 8))

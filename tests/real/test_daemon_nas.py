@@ -15,7 +15,7 @@ from tests.real.rigged_definitions import KILL, SIZE, taken
 from tests.real.services import CODE_SERVER, DAEMON, ROOM_ENOUGH, Services, installed
 from tests.real.small_lab import STUDY, SmallLab, assert_completed
 
-# One after the other: three labs of services at once leave none of them enough of two cores.
+# Beside one other lab of services at the most: three of them leave none enough of two cores.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600), pytest.mark.xdist_group("services")]
 
 OLDEST, SECOND = (f"2026010{number}_WW_HCC_run{number}" for number in (1, 2))

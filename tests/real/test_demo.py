@@ -14,8 +14,8 @@ import pytest
 
 from cli.demo.servers import ENVIRONMENT_FILE, free_port
 
-# Not beside other labs of services, as test_daemon.py.
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.xdist_group("services")]
+# Beside one other lab of services at the most: three of them leave none enough of two cores.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.xdist_group("other services")]
 
 FUSION = Path(sys.executable).with_name("fusion")
 _SECONDS = 600

@@ -23,8 +23,8 @@ from tests.real.requirements import require
 from tests.real.services import CODE_SERVER, DAEMON, HEARTBEAT, REPOSITORY, WEBSERVER, installed
 from tests.real.small_lab import SmallLab, assert_completed
 
-# One after the other: three labs of services at once leave none of them enough of two cores.
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600), pytest.mark.xdist_group("services")]
+# Beside one other lab of services at the most: three of them leave none enough of two cores.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600), pytest.mark.xdist_group("other services")]
 
 DEPLOY = REPOSITORY / "deploy"
 _LISTEN = "0A"  # in /proc/net/tcp

@@ -18,8 +18,8 @@ from tests.real.s3 import free_port
 from tests.real.services import ROOM_ENOUGH
 from tests.real.small_lab import STUDY, SmallLab, assert_completed
 
-# Not beside other labs of services, as test_daemon.py.
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.xdist_group("services")]
+# Beside one other lab of services at the most: three of them leave none enough of two cores.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.xdist_group("other services")]
 
 OTHER = "20260106_WW_HCC_run2"
 ARCHIVE = ("validated", "truenas_copy", "s3_archive", "manifest_entry")
