@@ -37,8 +37,8 @@ def this_process() -> str:
     """An identity of this process that no other process ever has, or ``""`` where the system offers none.
 
     Returns:
-        ``<system>:<boot>/<pid namespace>/<start>``: with it `is_alive` needs no clock, notices a restart of the host,
-        and does not take another container's pid 17 for ours.
+        ``<system>:<boot>/<pid namespace>/<start>``: with it `is_alive` needs no clock while the host runs, notices a
+        restart of it, and does not take another container's pid 17 for ours.
     """
     birth = _birth(os.getpid())
     return f"{_pid_space()}/{birth.exact}" if birth and birth.exact else ""

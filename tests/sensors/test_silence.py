@@ -1,4 +1,4 @@
-"""Which sensor counts where a code location of another name left one of the same name in Dagster's history."""
+"""Which sensor went silent: not a new one, nor what a code location of another name left in Dagster's history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.scheduler.instigation import SensorInstigatorData, TickData, TickStatus
+from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData, TickData, TickStatus
 from dagster._utils.error import SerializableErrorInfo
 
 from sensors.silence import find_silent
@@ -31,16 +31,23 @@ def add_sensors(instance: dg.DagsterInstance, ticked: Mapping[str, timedelta]) -
         at = (NOW - ago).timestamp()
         state = instigator(SENSOR, SensorInstigatorData(at, min_interval=300), location_name=location_name)
         instance.add_instigator_state(state)
-        instance.create_tick(
-            TickData(
-                instigator_origin_id=state.instigator_origin_id,
-                instigator_name=SENSOR,
-                instigator_type=InstigatorType.SENSOR,
-                status=TickStatus.SKIPPED,
-                timestamp=at,
-                selector_id=state.selector_id,
-            )
+        add_tick(instance, state, ago)
+
+
+def add_tick(
+    instance: dg.DagsterInstance, state: InstigatorState, ago: timedelta, error: SerializableErrorInfo | None = None
+) -> None:
+    instance.create_tick(
+        TickData(
+            instigator_origin_id=state.instigator_origin_id,
+            instigator_name=SENSOR,
+            instigator_type=InstigatorType.SENSOR,
+            status=TickStatus.FAILURE if error else TickStatus.SKIPPED,
+            timestamp=(NOW - ago).timestamp(),
+            selector_id=state.selector_id,
+            error=error,
         )
+    )
 
 
 @pytest.mark.parametrize(("minutes", "told"), [(1, False), (9, False), (11, True)])
@@ -51,17 +58,7 @@ def test_a_new_sensor_whose_first_ticks_meet_a_code_server_that_is_restarted_is_
     instance.add_instigator_state(state)
     error = SerializableErrorInfo("Could not reach user code server", [], DagsterUserCodeUnreachableError.__name__)
     for ago in range(60 * minutes, 0, -30):
-        instance.create_tick(
-            TickData(
-                instigator_origin_id=state.instigator_origin_id,
-                instigator_name=SENSOR,
-                instigator_type=InstigatorType.SENSOR,
-                status=TickStatus.FAILURE,
-                timestamp=(NOW - timedelta(seconds=ago)).timestamp(),
-                selector_id=state.selector_id,
-                error=error,
-            )
-        )
+        add_tick(instance, state, timedelta(seconds=ago), error)
     assert bool(find_silent(instance, {SENSOR: 30}, NOW)) is told
 
 

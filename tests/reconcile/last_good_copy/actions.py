@@ -32,6 +32,11 @@ def accept(lab: MemoryLab) -> None:
     accept_changes(opened, STUDY, plan.observed.fingerprint)
 
 
+def keep_snapshot(lab: MemoryLab) -> Path:
+    """The copy as it is now, for `roll_back`."""
+    return Path(shutil.copytree(lab.copy, lab.root / "snapshot"))
+
+
 def roll_back(lab: MemoryLab, snapshot: Path) -> None:
     shutil.rmtree(lab.copy)
     shutil.copytree(snapshot, lab.copy)

@@ -24,6 +24,7 @@ from tests.reconcile.last_good_copy.actions import (
     bytes_of,
     copied_while_s3_is_away,
     flip_back,
+    keep_snapshot,
     record,
     roll_back,
     sums,
@@ -39,8 +40,7 @@ def test_an_object_of_a_newer_archive_is_not_overwritten_when_nas_and_ledger_wer
     archived: MemoryLab, rolled_back_ledger: Callable[[], None], *, states_checksums: bool
 ) -> None:
     archived.bucket.states_checksums = states_checksums
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.copy, snapshot)
+    snapshot = keep_snapshot(archived)
     archived.write(NEW, b"one more frame" * 30)
     assert archived.apply() is None
     good = bytes_of(archived, NEW)
@@ -165,8 +165,7 @@ def test_an_unknown_archive_that_was_accepted_is_not_called_complete_before_its_
     archived: MemoryLab, rolled_back_ledger: Callable[[], None]
 ) -> None:
     """The ledger says complete, of the copy on the NAS; S3 has a newer one, and the source a third state."""
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.copy, snapshot)
+    snapshot = keep_snapshot(archived)
     archived.write(FILE, b"a newer state" * 30)
     accept(archived)
     assert archived.apply() is None
@@ -285,8 +284,7 @@ def test_another_worker_that_appends_while_the_ledger_is_compared_does_not_make_
 def test_a_copy_that_went_back_after_its_study_left_is_told_from_a_newer_one_and_its_files_are_in_s3(
     archived: MemoryLab,
 ) -> None:
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.copy, snapshot)
+    snapshot = keep_snapshot(archived)
     archived.write(FILE, b"version 2" * 50)
     good, times = bytes_of(archived), (archived.study / FILE).stat()
     accept(archived)

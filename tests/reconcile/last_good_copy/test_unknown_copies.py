@@ -20,6 +20,7 @@ from tests.reconcile.last_good_copy.actions import (
     accept,
     bytes_of,
     flip_back,
+    keep_snapshot,
     record,
     roll_back,
 )
@@ -232,8 +233,7 @@ def _has_record(lab: MemoryLab) -> bool:
 def test_only_accepted_files_replace_anything_when_the_nas_was_rolled_back_and_the_ledger_lost(
     archived: MemoryLab,
 ) -> None:
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.copy, snapshot)
+    snapshot = keep_snapshot(archived)
     archived.write(FILE, b"a newer state" * 30)
     accept(archived)
     assert archived.apply() is None

@@ -21,6 +21,7 @@ from tests.reconcile.last_good_copy.actions import (
     accept,
     bytes_of,
     copied_while_s3_is_away,
+    keep_snapshot,
     left,
     record,
     roll_back,
@@ -73,8 +74,7 @@ def test_a_pipe_in_the_place_of_a_sidecar_holds_up_nobody(archived: MemoryLab) -
 
 
 def test_accepted_files_go_on_when_the_nas_was_rolled_back_to_what_is_archived(archived: MemoryLab) -> None:
-    snapshot = archived.root / "snapshot"
-    shutil.copytree(archived.copy, snapshot)
+    snapshot = keep_snapshot(archived)
     archived.write(FILE, b"right new bytes" * 30)
     accept(archived)
     copied_while_s3_is_away(archived)
